@@ -1,0 +1,5 @@
+//! What crosses between nodes and from clients, as plain values: formats, versions, limits.
+
+pub mod codec;
+pub mod message;
+pub mod sheet;
