@@ -10,6 +10,8 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+pub mod slots;
+
 use std::collections::BTreeSet;
 
 use zeroize::Zeroizing;
