@@ -10,7 +10,11 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+pub mod rng;
+pub mod share;
 pub mod slots;
+#[cfg(any(test, feature = "testing"))]
+pub mod testbed;
 
 use std::collections::BTreeSet;
 
