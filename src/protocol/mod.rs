@@ -10,6 +10,8 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+mod dkls;
+pub mod pair;
 pub mod slots;
 
 use std::collections::BTreeSet;
