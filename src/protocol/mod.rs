@@ -10,6 +10,8 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+mod dkls;
+pub mod pair;
 pub mod rng;
 pub mod share;
 pub mod slots;
