@@ -10,11 +10,13 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+pub mod derivation;
 pub mod rng;
 pub mod share;
 pub mod slots;
 #[cfg(any(test, feature = "testing"))]
 pub mod testbed;
+pub mod verify;
 
 use std::collections::BTreeSet;
 
