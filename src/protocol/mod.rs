@@ -11,7 +11,11 @@
 //! ```
 
 pub mod derivation;
+mod echo;
+mod fault;
+pub mod keygen;
 pub mod rng;
+pub mod setup;
 pub mod share;
 pub mod slots;
 #[cfg(any(test, feature = "testing"))]
@@ -83,8 +87,7 @@ pub enum Dropped {
     Ended,
 }
 
-/// What a step of a run led to.
-#[derive(Default)]
+/// What a step of a run led to. The default is nothing.
 pub struct Progress<O> {
     /// Messages to deliver, in order.
     pub send: Vec<Outgoing>,
@@ -92,6 +95,12 @@ pub struct Progress<O> {
     pub output: Option<O>,
     /// Set when the message was not taken.
     pub dropped: Option<Dropped>,
+}
+
+impl<O> Default for Progress<O> {
+    fn default() -> Self {
+        Self { send: Vec::new(), output: None, dropped: None }
+    }
 }
 
 /// Why a run ended without an output.
