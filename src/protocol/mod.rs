@@ -11,10 +11,14 @@
 //! ```
 
 pub mod derivation;
+mod dkls;
 mod echo;
 mod fault;
+pub mod frost_signing;
 pub mod keygen;
+pub mod pair;
 pub mod rng;
+mod rounds;
 pub mod setup;
 pub mod share;
 pub mod slots;

@@ -26,17 +26,15 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_bytes::{ByteArray, ByteBuf};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use self::dealing::{Dealer, Receiver};
 use self::message::{Commitment, Confirmation, Deal, MAX_PAYLOAD_BYTES, Opening, Reveal};
 use super::echo::{self, Digest, Table};
 use super::fault::Fault;
 use super::rng::EngineRng;
+use super::rounds::{Staged, broadcast, decode_all};
 use super::setup::SetupError;
 use super::share::{KeyShare, MAX_SHARE_BYTES};
 use super::slots::{Received, Slots};
@@ -111,35 +109,6 @@ impl Keygen {
         Ok(Self { context, threshold, schemes: schemes.clone(), rng, slots, stage: Stage::Ready })
     }
 
-    /// Takes every round that is complete.
-    fn advance(&mut self) -> Result<Step, Abort> {
-        let mut progress = Step::default();
-        if matches!(self.stage, Stage::Ready) {
-            return Ok(progress);
-        }
-        loop {
-            let round = self.slots.open_round();
-            let Some(received) = self.slots.take_complete() else { return Ok(progress) };
-            let step = self.step(&received).map_err(|fault| {
-                self.slots.end();
-                fault.at(round)
-            })?;
-            progress.send.extend(step.send);
-            progress.output = step.output;
-        }
-    }
-
-    /// Leaves one stage for the next. On a fault the stage stays [`Stage::Ended`]: what it held is dropped, and wiped.
-    fn step(&mut self, received: &Received) -> Result<Step, Fault> {
-        match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Committed { dealers, opening, commitment } => self.reveal(dealers, opening, commitment, received),
-            Stage::Revealed { dealers, opening, commitments } => self.deal(dealers, opening, &commitments, received),
-            Stage::Dealt { receivers, transcript } => self.confirm(receivers, transcript, received),
-            Stage::Confirmed { output, keys } => self.conclude(output, &keys, received),
-            Stage::Ready | Stage::Ended => Err(Fault::engine()),
-        }
-    }
-
     /// Start: choose a polynomial for each scheme and commit to them.
     fn commit(&mut self) -> Result<Step, Fault> {
         let mut dealers = Dealers::new();
@@ -150,18 +119,18 @@ impl Keygen {
         let opening = codec::encode(&Opening(packages), MAX_PAYLOAD_BYTES).map_err(|_| Fault::engine())?;
         let commitment = echo::digest(COMMITMENT_DOMAIN, &self.context, self.context.me, &opening);
         self.stage = Stage::Committed { dealers, opening, commitment };
-        broadcast(1, &Commitment { digest: ByteArray::new(commitment) })
+        broadcast(1, &Commitment { digest: ByteArray::new(commitment) }, MAX_PAYLOAD_BYTES)
     }
 
     /// After round 1: open the commitment, and tell what the others' were.
     fn reveal(&mut self, dealers: Dealers, opening: Vec<u8>, own: Digest, received: &Received) -> Result<Step, Fault> {
-        let others = decode_all::<Commitment>(received, |_| true)?;
+        let others = decode_all::<Commitment>(received, MAX_PAYLOAD_BYTES, |_| true)?;
         let mut commitments: BTreeMap<_, _> =
             others.into_iter().map(|(party, commitment)| (party, commitment.digest.into_array())).collect();
         commitments.insert(self.context.me, own);
         let message = Reveal { opening: ByteBuf::from(opening.clone()), seen: Table::new(&commitments) };
         self.stage = Stage::Revealed { dealers, opening, commitments };
-        broadcast(2, &message)
+        broadcast(2, &message, MAX_PAYLOAD_BYTES)
     }
 
     /// After round 2: all must have seen the same, and every package must be right. Then deal.
@@ -172,7 +141,7 @@ impl Keygen {
         commitments: &BTreeMap<PartyIndex, Digest>,
         received: &Received,
     ) -> Result<Step, Fault> {
-        let reveals = decode_all::<Reveal>(received, |reveal| reveal.seen.is_for(&self.context))?;
+        let reveals = decode_all::<Reveal>(received, MAX_PAYLOAD_BYTES, |reveal| reveal.seen.is_for(&self.context))?;
         let unopened = reveals.iter().filter(|&(&party, reveal)| {
             let digest = echo::digest(COMMITMENT_DOMAIN, &self.context, party, &reveal.opening);
             commitments.get(&party) != Some(&digest)
@@ -215,7 +184,7 @@ impl Keygen {
         transcript: Digest,
         received: &Received,
     ) -> Result<Step, Fault> {
-        let deals = decode_all::<Deal>(received, |deal| self.has_every_scheme(&deal.0))?;
+        let deals = decode_all::<Deal>(received, MAX_PAYLOAD_BYTES, |deal| self.has_every_scheme(&deal.0))?;
         let mut shares = BTreeMap::new();
         for (position, (scheme, receiver)) in receivers.into_iter().enumerate() {
             let for_scheme = deals.iter().filter_map(|(&party, deal)| {
@@ -227,12 +196,12 @@ impl Keygen {
         let keys = digest_keys(&transcript, &shares)?;
         let digest = echo::digest(CONFIRMATION_DOMAIN, &self.context, self.context.me, &keys);
         self.stage = Stage::Confirmed { output: KeygenOutput { shares, transcript }, keys };
-        broadcast(4, &Confirmation { digest: ByteArray::new(digest) })
+        broadcast(4, &Confirmation { digest: ByteArray::new(digest) }, MAX_PAYLOAD_BYTES)
     }
 
     /// After round 4: everybody has the same keys, and its shares.
     fn conclude(&self, output: KeygenOutput, keys: &Digest, received: &Received) -> Result<Step, Fault> {
-        let confirmations = decode_all::<Confirmation>(received, |_| true)?;
+        let confirmations = decode_all::<Confirmation>(received, MAX_PAYLOAD_BYTES, |_| true)?;
         let others = confirmations.iter().filter(|&(&party, confirmation)| {
             *confirmation.digest != echo::digest(CONFIRMATION_DOMAIN, &self.context, party, keys)
         });
@@ -274,6 +243,29 @@ impl Keygen {
     }
 }
 
+impl Staged for Keygen {
+    type Output = KeygenOutput;
+
+    fn slots(&mut self) -> &mut Slots {
+        &mut self.slots
+    }
+
+    fn is_started(&self) -> bool {
+        !matches!(self.stage, Stage::Ready)
+    }
+
+    /// Leaves one stage for the next. On a fault the stage stays [`Stage::Ended`]: what it held is dropped, and wiped.
+    fn step(&mut self, received: &Received) -> Result<Step, Fault> {
+        match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Committed { dealers, opening, commitment } => self.reveal(dealers, opening, commitment, received),
+            Stage::Revealed { dealers, opening, commitments } => self.deal(dealers, opening, &commitments, received),
+            Stage::Dealt { receivers, transcript } => self.confirm(receivers, transcript, received),
+            Stage::Confirmed { output, keys } => self.conclude(output, &keys, received),
+            Stage::Ready | Stage::Ended => Err(Fault::engine()),
+        }
+    }
+}
+
 impl Party for Keygen {
     type Output = KeygenOutput;
 
@@ -281,22 +273,13 @@ impl Party for Keygen {
         if !matches!(self.stage, Stage::Ready) {
             return Ok(Step::default());
         }
-        let mut progress = self.commit().map_err(|fault| {
-            self.stage = Stage::Ended;
-            self.slots.end();
-            fault.at(1)
-        })?;
-        let early = self.advance()?;
-        progress.send.extend(early.send);
-        progress.output = early.output;
-        Ok(progress)
+        self.stage = Stage::Ended;
+        let first = self.commit();
+        self.begin(first)
     }
 
     fn receive(&mut self, from: PartyIndex, round: u8, payload: &[u8]) -> Result<Step, Abort> {
-        match self.slots.put(from, round, payload) {
-            Ok(()) => self.advance(),
-            Err(dropped) => Ok(Step { dropped: Some(dropped), ..Step::default() }),
-        }
+        self.take(from, round, payload)
     }
 
     fn round(&self) -> u8 {
@@ -321,32 +304,4 @@ fn digest_keys(transcript: &Digest, shares: &BTreeMap<Scheme, KeyShare>) -> Resu
         hash.update(&group);
     }
     Ok(hash.finalize().into())
-}
-
-/// Decodes a round's messages, or names everybody whose message does not decode or is not `well_formed`.
-fn decode_all<T: DeserializeOwned>(
-    received: &Received,
-    well_formed: impl Fn(&T) -> bool,
-) -> Result<BTreeMap<PartyIndex, T>, Fault> {
-    let mut decoded = BTreeMap::new();
-    let mut culprits = BTreeSet::new();
-    for (&party, payload) in received {
-        match codec::decode::<T>(payload, MAX_PAYLOAD_BYTES) {
-            Ok(message) if well_formed(&message) => {
-                decoded.insert(party, message);
-            }
-            _ => {
-                culprits.insert(party);
-            }
-        }
-    }
-    Fault::unless_empty(AbortReason::Malformed, culprits)?;
-    Ok(decoded)
-}
-
-/// One message to everybody else.
-fn broadcast<T: Serialize>(round: u8, message: &T) -> Result<Step, Fault> {
-    let payload = codec::encode(message, MAX_PAYLOAD_BYTES).map_err(|_| Fault::engine())?;
-    let outgoing = Outgoing { to: Recipient::All, round, payload: Zeroizing::new(payload) };
-    Ok(Step { send: vec![outgoing], ..Step::default() })
 }
