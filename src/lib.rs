@@ -7,5 +7,6 @@ pub mod ids;
 pub mod keys;
 pub mod protocol;
 pub mod secret;
+pub mod storage;
 pub mod supervision;
 pub mod wire;
