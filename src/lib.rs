@@ -6,6 +6,7 @@ pub mod error;
 pub mod identity;
 pub mod ids;
 pub mod keys;
+pub mod policy;
 pub mod protocol;
 pub mod secret;
 pub mod supervision;
