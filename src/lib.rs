@@ -1,6 +1,7 @@
 //! quorate: a threshold-signature wallet node built of supervised actors.
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod clock;
 pub mod error;
 pub mod identity;

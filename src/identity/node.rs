@@ -59,12 +59,7 @@ impl NodeIdentity {
     ///
     /// # Errors
     /// When a file exists and is to be kept, or writing or encrypting fails.
-    pub fn save(
-        &self,
-        directory: &Path,
-        protection: Protection<'_>,
-        existing: Existing,
-    ) -> Result<(), IdentityError> {
+    pub fn save(&self, directory: &Path, protection: Protection<'_>, existing: Existing) -> Result<(), IdentityError> {
         let private = private_path(directory, &self.name);
         let public = public_path(directory, &self.name);
         refuse_existing(&private, existing)?;
@@ -137,8 +132,7 @@ pub(super) fn load_public(directory: &Path, name: &NodeName) -> Result<Member, I
     }
     let id = file.node_id.parse().map_err(|_| invalid("its node_id is not a UUID"))?;
     let mut key = [0; 32];
-    hex::decode_to_slice(&file.public_key, &mut key)
-        .map_err(|_| invalid("its public_key is not 32 bytes of hex"))?;
+    hex::decode_to_slice(&file.public_key, &mut key).map_err(|_| invalid("its public_key is not 32 bytes of hex"))?;
     let key = VerifyingKey::from_bytes(&key)
         .ok()
         .filter(|key| !key.is_weak())

@@ -79,12 +79,7 @@ impl RequestKeyFiles {
     ///
     /// # Errors
     /// When a file exists and is to be kept, or writing or encrypting fails.
-    pub fn save(
-        &self,
-        key: &RequestKey,
-        protection: Protection<'_>,
-        existing: Existing,
-    ) -> Result<(), IdentityError> {
+    pub fn save(&self, key: &RequestKey, protection: Protection<'_>, existing: Existing) -> Result<(), IdentityError> {
         refuse_existing(&self.private_path(), existing)?;
         refuse_existing(&self.public_path(), existing)?;
         let text = key.to_text().map_err(|error| IdentityError::Encrypt(error.0))?;

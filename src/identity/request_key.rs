@@ -106,8 +106,9 @@ impl RequestPublicKey {
         match self {
             Self::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(bytes, &signature).is_ok()),
-            Self::P256(key) => p256::ecdsa::Signature::from_der(signature)
-                .is_ok_and(|signature| key.verify(bytes, &signature).is_ok()),
+            Self::P256(key) => {
+                p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify(bytes, &signature).is_ok())
+            }
         }
     }
 }

@@ -108,8 +108,7 @@ fn check_approvals__should_want_the_required_and_verify_all() {
     let initiator = key(Algorithm::Ed25519);
     let (alice, bob, eve) = (key(Algorithm::Ed25519), key(Algorithm::P256), key(Algorithm::Ed25519));
     let authorizers = BTreeMap::from([(id("alice"), alice.public()), (id("bob"), bob.public())]);
-    let policy =
-        Policy::new(initiator.public()).with_authorizers(authorizers, BTreeSet::from([id("alice")])).unwrap();
+    let policy = Policy::new(initiator.public()).with_authorizers(authorizers, BTreeSet::from([id("alice")])).unwrap();
     let cases: [(&[(&str, &RequestKey)], Result<(), PolicyError>); 6] = [
         (&[("alice", &alice)], Ok(())),
         (&[("alice", &alice), ("bob", &bob)], Ok(())),
@@ -125,9 +124,8 @@ fn check_approvals__should_want_the_required_and_verify_all() {
                 .fold(signing(Scheme::Ecdsa).form(form), |all, (name, key)| all.approved_by(id(name), *key));
             assert_eq!(policy.check_sign(&builder.sign_with(&initiator).unwrap()), expected);
         }
-        let builder = approvals
-            .iter()
-            .fold(KeygenRequest::builder(wallet()), |all, (name, key)| all.approved_by(id(name), *key));
+        let builder =
+            approvals.iter().fold(KeygenRequest::builder(wallet()), |all, (name, key)| all.approved_by(id(name), *key));
         assert_eq!(policy.check_keygen(&builder.sign_with(&initiator).unwrap()), expected);
     }
 }
@@ -136,8 +134,7 @@ fn check_approvals__should_want_the_required_and_verify_all() {
 fn check_approvals__should_not_take_an_approval_of_another_request() {
     let (initiator, alice) = (key(Algorithm::Ed25519), key(Algorithm::Ed25519));
     let authorizers = BTreeMap::from([(id("alice"), alice.public())]);
-    let policy =
-        Policy::new(initiator.public()).with_authorizers(authorizers, BTreeSet::from([id("alice")])).unwrap();
+    let policy = Policy::new(initiator.public()).with_authorizers(authorizers, BTreeSet::from([id("alice")])).unwrap();
     let approved = signing(Scheme::Ecdsa).approved_by(id("alice"), &alice).sign_with(&initiator).unwrap();
     let other = signing(Scheme::Ed25519).sign_with(&initiator).unwrap();
     let mut moved: serde_json::Value = serde_json::from_slice(other.bytes()).unwrap();
