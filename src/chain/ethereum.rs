@@ -121,7 +121,6 @@ const KIND: &str = "Ethereum transaction";
 
 #[cfg(test)]
 mod tests {
-    use alloy_consensus::transaction::SignerRecoverable;
     use k256::ecdsa::SigningKey;
     use proptest::prelude::*;
 
@@ -132,7 +131,7 @@ mod tests {
     const EXAMPLE: &[u8] = include_bytes!("../../examples/ethereum-transfer.eip1559.hex");
 
     fn sign(transaction: &EthereumTransaction, key: &SigningKey) -> Signature {
-        let (signature, id) = key.sign_prehash_recoverable(&transaction.signing_hash()).unwrap();
+        let (signature, id) = key.sign_prehash_recoverable(&transaction.signing_hash());
         let (r, s) = signature.split_bytes();
         Signature::Ecdsa { r: r.into(), s: s.into(), recovery: id.to_byte() }
     }

@@ -28,19 +28,19 @@ fn signing<'a>(scheme: Scheme) -> SignRequestBuilder<'a> {
 fn check_sign__should_decide_by_coverage_scheme_and_legacy_rule() {
     use Coverage::{Complete, Legacy};
     use Scheme::{Bip340, Ecdsa, Ed25519};
-    let not_covered = Err(PolicyError::PathNotCovered);
+    let not_covered = || Err(PolicyError::PathNotCovered);
     for algorithm in [Algorithm::Ed25519, Algorithm::P256] {
         let initiator = key(algorithm);
         for (scheme, coverage, legacy_allowed, expected) in [
             (Ecdsa, Complete, false, Ok(())),
             (Ecdsa, Complete, true, Ok(())),
             (Ecdsa, Legacy, true, Ok(())),
-            (Ecdsa, Legacy, false, not_covered.clone()),
+            (Ecdsa, Legacy, false, not_covered()),
             (Ed25519, Legacy, true, Ok(())),
-            (Ed25519, Legacy, false, not_covered.clone()),
+            (Ed25519, Legacy, false, not_covered()),
             (Bip340, Complete, false, Ok(())),
-            (Bip340, Legacy, true, not_covered.clone()),
-            (Bip340, Legacy, false, not_covered),
+            (Bip340, Legacy, true, not_covered()),
+            (Bip340, Legacy, false, not_covered()),
         ] {
             for form in JsonForm::ALL {
                 let policy = Policy::new(initiator.public()).allow_legacy_path(legacy_allowed);
