@@ -11,6 +11,7 @@
 //! ```
 
 mod dkls;
+pub mod ecdsa_signing;
 pub mod pair;
 pub mod rng;
 pub mod share;
