@@ -2,4 +2,6 @@
 
 pub mod codec;
 pub mod message;
+pub mod request;
 pub mod sheet;
+pub mod transcript;
