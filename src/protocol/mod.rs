@@ -10,6 +10,7 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+pub mod derivation;
 mod dkls;
 pub mod ecdsa_signing;
 pub mod pair;
@@ -18,6 +19,7 @@ pub mod share;
 pub mod slots;
 #[cfg(any(test, feature = "testing"))]
 pub mod testbed;
+pub mod verify;
 
 use std::collections::BTreeSet;
 

@@ -1,34 +1,22 @@
 //! The key that signs, and what a wallet's key is bound to.
 
-use k256::ecdsa::signature::hazmat::PrehashVerifier;
-use k256::ecdsa::{RecoveryId, VerifyingKey};
-use k256::elliptic_curve::scalar::IsHigh;
 use k256::{AffinePoint, ProjectivePoint, Scalar};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::EcdsaError;
 use crate::keys::PublicKey;
+use crate::protocol::derivation::Derived;
 use crate::protocol::dkls::{point, scalar};
 use crate::protocol::share::KeyShare;
 use crate::secret::SecretBytes;
 
-/// The key that signs: the wallet's own, or one derived from it by adding `tweak`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DerivedKey {
-    /// What is added to the secret, big-endian. All zero for the wallet's own key. No secret: a chain code and a public
-    /// key give it.
-    pub tweak: [u8; 32],
-    /// The key that the signature will verify under.
-    pub key: PublicKey,
-}
-
 /// The share of the derived key, 32 bytes big-endian: the constant that shifts the polynomial shifts every value of it.
-pub(super) fn derived_share(share: &KeyShare, derived: &DerivedKey) -> Result<SecretBytes, EcdsaError> {
+pub(super) fn derived_share(share: &KeyShare, derived: &Derived) -> Result<SecretBytes, EcdsaError> {
     let wallet = decode_key(&share.public_key()).ok_or(EcdsaError::Derivation)?;
-    let tweak = scalar(&derived.tweak).ok_or(EcdsaError::Derivation)?;
+    let tweak = scalar(derived.tweak.as_bytes()).ok_or(EcdsaError::Derivation)?;
     let key = ProjectivePoint::from(wallet) + ProjectivePoint::GENERATOR * tweak;
-    if decode_key(&derived.key) != Some(key.to_affine()) {
+    if decode_key(&derived.public_key) != Some(key.to_affine()) {
         return Err(EcdsaError::Derivation);
     }
     let bytes = share.signing_scalar();
@@ -52,19 +40,6 @@ pub(super) fn session_id(wallet: &[u8], share: &KeyShare) -> [u8; 32] {
         .chain_update([threshold.signers(), threshold.parties()])
         .finalize()
         .into()
-}
-
-/// Whether `(r, s)` is a signature of `digest` under `key` from which `recovery` leads back to it, with a low s.
-pub(super) fn verifies(key: &PublicKey, digest: &[u8; 32], r: &[u8; 32], s: &[u8; 32], recovery: u8) -> bool {
-    let check = || {
-        let signature = k256::ecdsa::Signature::from_scalars(*r, *s).ok()?;
-        let key = VerifyingKey::from_sec1_bytes(key.as_bytes()).ok()?;
-        key.verify_prehash(digest, &signature).ok()?;
-        let recovered =
-            VerifyingKey::recover_from_prehash(digest, &signature, RecoveryId::from_byte(recovery)?).ok()?;
-        (recovered == key && !bool::from(signature.s().is_high())).then_some(())
-    };
-    check().is_some()
 }
 
 /// 32 bytes from the engine's hex.

@@ -37,17 +37,18 @@ use dkls23_core::utilities::zero_shares::ZeroShare;
 use k256::Scalar;
 use zeroize::Zeroizing;
 
-pub use self::key::DerivedKey;
-use self::key::{decode_key, derived_share, session_id, unhex, verifies};
+use self::key::{decode_key, derived_share, session_id, unhex};
 use self::stage::{Combining, Multiplying, Opening, Stage};
 use crate::error::Code;
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::{PublicKey, Signature};
+use crate::protocol::derivation::Derived;
 use crate::protocol::dkls::message::{self, Message, Multiply, Route};
 use crate::protocol::dkls::{Curve, Fault, engine_index, fault_of, scalar};
 use crate::protocol::pair::PairState;
 use crate::protocol::share::KeyShare;
 use crate::protocol::slots::{Received, Slots};
+use crate::protocol::verify::verify;
 use crate::protocol::{Abort, AbortReason, Outgoing, Party, Progress, Recipient, RunContext};
 use crate::secret::SecretBytes;
 
@@ -120,12 +121,12 @@ impl EcdsaSigning {
         context: &RunContext,
         share: &KeyShare,
         pairs: BTreeMap<PartyIndex, Arc<PairState>>,
-        derived: &DerivedKey,
+        derived: &Derived,
         wallet: &[u8],
         digest: [u8; 32],
     ) -> Result<Self, EcdsaError> {
         let threshold = share.threshold();
-        if share.scheme() != Scheme::Ecdsa || derived.key.scheme() != Scheme::Ecdsa {
+        if share.scheme() != Scheme::Ecdsa || derived.public_key.scheme() != Scheme::Ecdsa {
             return Err(EcdsaError::Scheme);
         }
         let of_committee = |party: &PartyIndex| party.get() <= threshold.parties();
@@ -148,7 +149,7 @@ impl EcdsaSigning {
             threshold,
             session_id: session_id(wallet, share),
             share: derived_share(share, derived)?,
-            key: derived.key,
+            key: derived.public_key,
             data: SignData {
                 sign_id: context.session.0.to_vec(),
                 counterparties: counterparties.map_err(|_| EcdsaError::Committee)?,
@@ -226,10 +227,9 @@ impl EcdsaSigning {
         let (s, recovery) =
             ours.party.sign_phase4(&self.data, &ours.r, &shares, true).map_err(|abort| self.judge(&abort))?;
         let (r, s) = (unhex(&ours.r).ok_or(Fault::OURS)?, unhex(&s).ok_or(Fault::OURS)?);
-        if !verifies(&self.key, &self.data.message_hash, &r, &s, recovery) {
-            return Err(Fault::UNATTRIBUTABLE);
-        }
-        Ok(Signature::Ecdsa { r, s, recovery })
+        let signature = Signature::Ecdsa { r, s, recovery };
+        verify(&self.key, &self.data.message_hash, None, &signature).map_err(|_| Fault::UNATTRIBUTABLE)?;
+        Ok(signature)
     }
 
     /// The engine's view of this signer: the share, and for each other signer what the two nodes have in common.
