@@ -13,6 +13,8 @@
 pub mod derivation;
 mod dkls;
 pub mod ecdsa_signing;
+pub mod frost_signing;
+pub mod keygen;
 pub mod pair;
 pub mod rng;
 pub mod share;
@@ -86,8 +88,7 @@ pub enum Dropped {
     Ended,
 }
 
-/// What a step of a run led to.
-#[derive(Default)]
+/// What a step of a run led to. The default is nothing.
 pub struct Progress<O> {
     /// Messages to deliver, in order.
     pub send: Vec<Outgoing>,
@@ -95,6 +96,12 @@ pub struct Progress<O> {
     pub output: Option<O>,
     /// Set when the message was not taken.
     pub dropped: Option<Dropped>,
+}
+
+impl<O> Default for Progress<O> {
+    fn default() -> Self {
+        Self { send: Vec::new(), output: None, dropped: None }
+    }
 }
 
 /// Why a run ended without an output.

@@ -45,7 +45,7 @@ fn recover_x(y: &Coordinate, odd: bool) -> Option<Coordinate> {
     // As p = 5 mod 8, this is a root of x² or of -x², if there is one.
     let candidate = x_squared.pow_vartime(&ROOT_EXPONENT);
     let x = [candidate, candidate * ROOT_OF_MINUS_ONE].into_iter().find(|x| x.square() == x_squared)?;
-    let is_odd = |x: &Coordinate| x.retrieve().to_le_bytes().as_ref()[0] & 1 == 1;
+    let is_odd = |x: &Coordinate| bool::from(x.retrieve().is_odd());
     Some(if is_odd(&x) == odd { x } else { -x })
 }
 

@@ -187,11 +187,12 @@ fn hmac_sha512(chain_code: &ChainCode, parent: &[u8; 33], index: u32) -> ([u8; 3
     // A 32-byte key is shorter than the hash's block: it is padded with zeros (RFC 2104).
     let mut block = [0; 128];
     block[..32].copy_from_slice(&chain_code.0);
-    let output = Hmac::<Sha512>::new(&block.into())
+    let output: [u8; 64] = Hmac::<Sha512>::new(&block.into())
         .chain_update(parent)
         .chain_update(index.to_be_bytes())
         .finalize()
-        .into_bytes();
+        .into_bytes()
+        .into();
     let (mut left, mut right) = ([0; 32], [0; 32]);
     left.copy_from_slice(&output[..32]);
     right.copy_from_slice(&output[32..]);
