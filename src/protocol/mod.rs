@@ -12,14 +12,11 @@
 
 pub mod derivation;
 mod dkls;
-mod echo;
-mod fault;
+pub mod ecdsa_signing;
 pub mod frost_signing;
 pub mod keygen;
 pub mod pair;
 pub mod rng;
-mod rounds;
-pub mod setup;
 pub mod share;
 pub mod slots;
 #[cfg(any(test, feature = "testing"))]
