@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! Requests as clients write them. The signed bytes below are the ones that Go and JavaScript produce for these values.
 
 use base64::Engine;
@@ -402,4 +399,3 @@ proptest! {
         drop(KeygenRequest::parse(&bytes));
     }
 }
->>>>>>> helper-d
