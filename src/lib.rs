@@ -8,4 +8,5 @@ pub mod keys;
 pub mod protocol;
 pub mod secret;
 pub mod supervision;
+pub mod transport;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! What crosses between nodes and from clients, as plain values: formats, versions, limits.
 
 pub mod codec;
+pub mod frame;
 pub mod message;
 pub mod sheet;

@@ -1,0 +1,6 @@
+//! transport
+pub mod broker;
+mod identity;
+pub mod memory;
+pub mod noise;
+pub use identity::IdentityKey;
