@@ -10,7 +10,13 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+mod dkls;
+pub mod pair;
+pub mod rng;
+pub mod share;
 pub mod slots;
+#[cfg(any(test, feature = "testing"))]
+pub mod testbed;
 
 use std::collections::BTreeSet;
 

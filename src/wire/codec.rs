@@ -1,7 +1,11 @@
 //! One way to encode and to decode: MessagePack with a limit on both sides.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::io::{self, ErrorKind};
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+
+use zeroize::Zeroizing;
 
 use crate::ids::InvalidId;
 
@@ -45,6 +49,33 @@ pub fn encode<T: Serialize>(value: &T, max: usize) -> Result<Vec<u8>, CodecError
     Ok(bytes)
 }
 
+/// Encodes a value that holds secrets, into one allocation that never grows: a buffer that moves leaves copies behind.
+///
+/// # Errors
+/// When the result is longer than `max` bytes, which are allocated at once.
+pub fn encode_secret<T: Serialize>(value: &T, max: usize) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+    /// Writes up to the buffer's capacity.
+    struct Bounded<'a>(&'a mut Vec<u8>);
+
+    impl io::Write for Bounded<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if bytes.len() > self.0.capacity() - self.0.len() {
+                return Err(ErrorKind::WriteZero.into());
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max));
+    rmp_serde::encode::write_named(&mut Bounded(&mut bytes), value).map_err(|_| CodecError::Encode)?;
+    Ok(bytes)
+}
+
 /// Decodes exactly one value from at most `max` bytes.
 ///
 /// # Errors
@@ -56,8 +87,39 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, CodecE
     let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
     decoder.set_max_depth(MAX_DEPTH);
     let value = T::deserialize(&mut decoder).map_err(|_| CodecError::Malformed)?;
-    if decoder.position() != bytes.len() as u64 {
-        return Err(CodecError::Trailing);
+    // Nothing may follow: the next read must find the end, not a value.
+    match IgnoredAny::deserialize(&mut decoder) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(error)) if error.kind() == ErrorKind::UnexpectedEof => {}
+        Ok(_) | Err(_) => return Err(CodecError::Trailing),
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codec__should_round_trip_within_its_limit() {
+        let bytes = encode(&("a", 1_u8), 16).unwrap();
+        assert_eq!(decode::<(String, u8)>(&bytes, 16).unwrap(), ("a".to_owned(), 1));
+        assert!(matches!(encode(&"long text", 4), Err(CodecError::TooLong { len: 10, max: 4 })));
+        assert!(matches!(decode::<String>(&[0xa0; 5], 4), Err(CodecError::TooLong { len: 5, max: 4 })));
+    }
+
+    #[test]
+    fn codec__should_refuse_what_follows_or_is_cut_short() {
+        let mut bytes = encode(&("a", 1_u8), 16).unwrap();
+        bytes.push(0xc1);
+        assert!(matches!(decode::<(String, u8)>(&bytes, 16), Err(CodecError::Trailing)));
+        bytes.truncate(2);
+        assert!(matches!(decode::<(String, u8)>(&bytes, 16), Err(CodecError::Malformed)));
+    }
+
+    #[test]
+    fn codec__should_not_trust_a_length_it_reads() {
+        // bin 32 that claims 4 GiB, and 40 nested arrays.
+        assert!(decode::<serde_bytes::ByteBuf>(&[0xc6, 0xff, 0xff, 0xff, 0xff], 64).is_err());
+        assert!(decode::<IgnoredAny>(&[0x91; 40], 64).is_err());
+    }
 }

@@ -3,4 +3,6 @@
 pub mod codec;
 pub mod frame;
 pub mod message;
+pub mod request;
 pub mod sheet;
+pub mod transcript;
