@@ -152,12 +152,10 @@ mod tests {
             ("no records", Frame { records: vec![], ..good.clone() }),
             ("too many records", Frame { records: vec![ByteBuf::new(); MAX_RECORDS + 1], ..good.clone() }),
             ("long record", Frame { records: vec![ByteBuf::from(vec![0; MAX_RECORD_BYTES + 1])], ..good.clone() }),
-            ("handshake with two records", Frame {
-                kind: FrameKind::Init,
-                counter: 0,
-                records: vec![ByteBuf::new(); 2],
-                ..good.clone()
-            }),
+            (
+                "handshake with two records",
+                Frame { kind: FrameKind::Init, counter: 0, records: vec![ByteBuf::new(); 2], ..good.clone() },
+            ),
             ("handshake with a counter", Frame { kind: FrameKind::Response, counter: 1, ..good.clone() }),
             ("counter at its end", Frame { counter: u64::MAX, ..good.clone() }),
         ];

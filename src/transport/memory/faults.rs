@@ -81,8 +81,7 @@ impl Default for Network {
 
 impl Network {
     pub(super) fn carry(&mut self, from: &str, subject: &str, to: &str, feed: &SubscriptionFeed, payload: Vec<u8>) {
-        let mut message =
-            Tapped { from: from.to_owned(), subject: subject.to_owned(), to: to.to_owned(), payload };
+        let mut message = Tapped { from: from.to_owned(), subject: subject.to_owned(), to: to.to_owned(), payload };
         self.taps.retain(|tap| tap.send(message.clone()).is_ok());
         let cut = !self.cuts.is_empty() && self.cuts.contains(&(from.to_owned(), to.to_owned()));
         let filtered = self.filter.as_mut().is_some_and(|keeps| !keeps(&message));
@@ -91,7 +90,9 @@ impl Network {
         }
         if self.chance(self.conditions.corruption) && !message.payload.is_empty() {
             let at = self.random.random_range(0..message.payload.len());
-            message.payload[at] ^= 1 << self.random.random_range(0..8);
+            if let Some(byte) = message.payload.get_mut(at) {
+                *byte ^= 1 << self.random.random_range(0..8);
+            }
         }
         if self.chance(self.conditions.duplication) {
             self.deliver(feed, message.payload.clone());

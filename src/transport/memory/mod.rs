@@ -80,8 +80,8 @@ impl Hub {
                 self.subscribers.remove(subject);
             }
         }
-        let all = self.subscribers.get(subject).map_or(&[][..], Vec::as_slice);
-        all.iter().filter(|subscriber| self.is_connected(&subscriber.connection)).cloned().collect()
+        let all = self.subscribers.get(subject).into_iter().flatten();
+        all.filter(|subscriber| self.is_connected(&subscriber.connection)).cloned().collect()
     }
 
     fn publish(&mut self, from: &str, subject: &str, payload: Vec<u8>) -> Result<(), PublishError> {

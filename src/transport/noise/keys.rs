@@ -1,11 +1,11 @@
 //! The long-term keys of one link.
 
+use std::sync::Arc;
+
 use ed25519_dalek::VerifyingKey;
-use zeroize::Zeroizing;
 
 use crate::ids::{ClusterId, NodeId};
 use crate::secret::SecretBytes;
-use crate::transport::identity::IdentityKey;
 use crate::transport::noise::NoiseError;
 
 /// Names the protocol and its version within every handshake.
@@ -26,19 +26,21 @@ pub enum Role {
 /// side by side is shown in IACR ePrint 2021/509.
 pub struct LinkKeys {
     role: Role,
-    secret: SecretBytes,
+    secret: Arc<SecretBytes>,
     peer: [u8; 32],
     /// Protocol, cluster, initiator, responder. Each part has a fixed length or its length before it.
     context: Vec<u8>,
 }
 
 impl LinkKeys {
-    /// Derives the keys of the link between `me` and `peer`.
+    /// The keys of the link between `me` and `peer`. `secret` is the X25519 private key of this node's identity, 32 bytes:
+    /// the scalar of its Ed25519 key. `peer_key` is the peer's Ed25519 key as the peer book has it.
     ///
     /// # Errors
-    /// [`NoiseError::WeakKey`] when the peer's key has a small order, [`NoiseError::NotAPair`] when the nodes are one.
-    pub fn derive(
-        identity: &IdentityKey,
+    /// [`NoiseError::WeakKey`] when the peer's key has a small order, [`NoiseError::NotAPair`] when the nodes are one,
+    /// [`NoiseError::Engine`] when the secret has another length.
+    pub fn new(
+        secret: &Arc<SecretBytes>,
         cluster: &ClusterId,
         me: NodeId,
         peer: NodeId,
@@ -49,22 +51,19 @@ impl LinkKeys {
             std::cmp::Ordering::Greater => Role::Responder,
             std::cmp::Ordering::Equal => return Err(NoiseError::NotAPair),
         };
+        if secret.len() != 32 {
+            return Err(NoiseError::Engine);
+        }
         if peer_key.is_weak() {
             return Err(NoiseError::WeakKey);
         }
         let (initiator, responder) = (me.min(peer), me.max(peer));
-        let scalar = Zeroizing::new(identity.expose().to_scalar_bytes());
         let mut context = PROLOGUE.to_vec();
         context.extend_from_slice(&(cluster.as_str().len() as u64).to_be_bytes());
         context.extend_from_slice(cluster.as_str().as_bytes());
         context.extend_from_slice(initiator.0.as_bytes());
         context.extend_from_slice(responder.0.as_bytes());
-        Ok(Self {
-            role,
-            secret: SecretBytes::copy_from(scalar.as_slice()),
-            peer: peer_key.to_montgomery().to_bytes(),
-            context,
-        })
+        Ok(Self { role, secret: Arc::clone(secret), peer: peer_key.to_montgomery().to_bytes(), context })
     }
 
     /// This node's part in the handshakes.

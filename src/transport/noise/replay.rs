@@ -29,7 +29,7 @@ impl ReplayWindow {
         if counter >= self.next {
             return counter != u64::MAX;
         }
-        self.next - counter <= WINDOW && self.word(counter) & bit(counter) == 0
+        self.next - counter <= WINDOW && self.seen.get(slot(counter)).is_some_and(|word| word & bit(counter) == 0)
     }
 
     /// Remembers a counter that [`is_fresh`](Self::is_fresh) said yes to.
@@ -37,25 +37,21 @@ impl ReplayWindow {
         if counter >= self.next {
             let forgotten = (counter - self.next).min(WINDOW - 1);
             for skipped in counter - forgotten..=counter {
-                *self.word_mut(skipped) &= !bit(skipped);
+                if let Some(word) = self.seen.get_mut(slot(skipped)) {
+                    *word &= !bit(skipped);
+                }
             }
             self.next = counter.saturating_add(1);
         }
-        *self.word_mut(counter) |= bit(counter);
+        if let Some(word) = self.seen.get_mut(slot(counter)) {
+            *word |= bit(counter);
+        }
     }
 
     /// One past the highest counter marked: how many records the other side has sealed, at least.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.next
-    }
-
-    fn word(&self, counter: u64) -> u64 {
-        self.seen[slot(counter)]
-    }
-
-    fn word_mut(&mut self, counter: u64) -> &mut u64 {
-        &mut self.seen[slot(counter)]
     }
 }
 

@@ -125,19 +125,14 @@ impl Session {
         let mut plaintext = Zeroizing::new(vec![0; longest]);
         let mut headers = Vec::with_capacity(records.len());
         for (counter, record) in counters().zip(records) {
-            let len = self
-                .noise
-                .read_message(counter, record, &mut plaintext)
-                .map_err(|_| NoiseError::NotAuthentic)?;
-            let (header, chunk) =
-                plaintext.get(..len).and_then(<[u8]>::split_first).ok_or(NoiseError::NotAuthentic)?;
+            let len = self.noise.read_message(counter, record, &mut plaintext).map_err(|_| NoiseError::NotAuthentic)?;
+            let (header, chunk) = plaintext.get(..len).and_then(<[u8]>::split_first).ok_or(NoiseError::NotAuthentic)?;
             headers.push(*header);
             bytes.extend_from_slice(chunk);
         }
         let control = headers.first().is_some_and(|first| first & CONTROL != 0);
         let content = if control { Content::Control } else { Content::Message };
-        let whole =
-            (1..).zip(&headers).all(|(nth, found)| *found == header(content, nth == 1, nth == headers.len()));
+        let whole = (1..).zip(&headers).all(|(nth, found)| *found == header(content, nth == 1, nth == headers.len()));
         if !whole {
             return Err(NoiseError::Spliced);
         }

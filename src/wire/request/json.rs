@@ -27,9 +27,9 @@ impl JsonForm {
         let quoted = Value::from(text).to_string();
         match self {
             Self::JavaScript => quoted,
-            Self::Go => GO_ESCAPES.iter().fold(quoted, |text, (from, to)| {
-                if text.contains(*from) { text.replace(*from, to) } else { text }
-            }),
+            Self::Go => GO_ESCAPES
+                .iter()
+                .fold(quoted, |text, (from, to)| if text.contains(*from) { text.replace(*from, to) } else { text }),
         }
     }
 }

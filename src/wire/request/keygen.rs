@@ -93,11 +93,7 @@ impl KeygenRequest {
     }
 
     /// Writes the request as JSON. Used by the builder, which parses what comes out.
-    pub(super) fn write(
-        wallet: &WalletId,
-        key_types: Option<&[Scheme]>,
-        authorization: &Authorization,
-    ) -> Vec<u8> {
+    pub(super) fn write(wallet: &WalletId, key_types: Option<&[Scheme]>, authorization: &Authorization) -> Vec<u8> {
         let object = ObjectWriter::new(JsonForm::Go).text("wallet_id", wallet.as_str());
         let object = match key_types {
             None => object,
