@@ -12,4 +12,5 @@ pub mod protocol;
 pub mod secret;
 pub mod storage;
 pub mod supervision;
+pub mod transport;
 pub mod wire;

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Requests as clients write them. The signed bytes below are the ones that Go and JavaScript produce for these values.
 
 use base64::Engine;
@@ -399,3 +400,6 @@ proptest! {
         drop(KeygenRequest::parse(&bytes));
     }
 }
+=======
+
+>>>>>>> helper-c
