@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Requests as clients write them. The signed bytes below are the ones that Go and JavaScript produce for these values.
 
 use base64::Engine;
@@ -400,6 +399,3 @@ proptest! {
         drop(KeygenRequest::parse(&bytes));
     }
 }
-=======
-
->>>>>>> helper-c
