@@ -122,6 +122,11 @@ impl PeerBook {
         &self.members
     }
 
+    /// The ids of all nodes, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.members.iter().map(|member| member.id)
+    }
+
     /// The node with this id.
     #[must_use]
     pub fn get(&self, id: NodeId) -> Option<&Member> {

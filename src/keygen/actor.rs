@@ -16,7 +16,7 @@ use crate::protocol::{RunContext, rng};
 use crate::registry::View;
 use crate::secret::SecretBytes;
 use crate::session::{Aborted, Arrival, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext};
-use crate::storage::Family;
+use crate::storage::{Family, Listing};
 use crate::transport::{Inbound, PeerEvent, TransportMsg};
 use crate::wallet::{PENDING_PREFIX, WalletCertificate};
 use crate::wire::message::{KeygenOutcome, MAX_LISTED_NODES, PeerMessage, Service, SessionBody};
@@ -64,8 +64,6 @@ pub enum KeygenMsg {
     InjectPanic,
 }
 
-impl ractor::Message for KeygenMsg {}
-
 impl From<Inbound> for KeygenMsg {
     fn from(inbound: Inbound) -> Self {
         Self::Peer(inbound)
@@ -94,20 +92,43 @@ impl From<SessionEnd<KeygenOutput>> for KeygenMsg {
 pub struct TaskDone(Work);
 
 enum Work {
-    Prepared { reply: Waiter, result: Result<Admitted, Failure> },
-    Checked { from: NodeId, session: SheetHash, result: Result<Box<(SheetContext, Prepared)>, Code> },
+    Prepared {
+        reply: Waiter,
+        result: Result<Admitted, Failure>,
+    },
+    Checked {
+        from: NodeId,
+        session: SheetHash,
+        result: Result<Box<(SheetContext, Prepared)>, Code>,
+    },
     /// The new shares are durable, and the record is signed.
-    Pended { session: SheetHash, result: Result<Signature, Code> },
+    Pended {
+        session: SheetHash,
+        result: Result<Signature, Code>,
+    },
     /// The shares are active, or not.
-    Activated { wallet: WalletId, session: SheetHash, result: Result<Arc<WalletCertificate>, NotActivated> },
+    Activated {
+        wallet: WalletId,
+        session: SheetHash,
+        result: Result<Arc<WalletCertificate>, NotActivated>,
+    },
     /// The time for gathering signatures is over.
     CommitDeadline(SheetHash),
     /// Time to ask the members about pending shares again.
     Resolve,
     /// Pending shares are erased, or not.
-    Erased { wallet: WalletId, session: SheetHash, result: Result<(), Code> },
+    Erased {
+        wallet: WalletId,
+        session: SheetHash,
+        result: Result<(), Code>,
+    },
     /// The answer to a member's query is read from the store.
-    Answer { to: NodeId, wallet: WalletId, session: SheetHash, outcome: KeygenOutcome },
+    Answer {
+        to: NodeId,
+        wallet: WalletId,
+        session: SheetHash,
+        outcome: KeygenOutcome,
+    },
 }
 
 /// This node's signature of a pending record, with the record.
@@ -306,8 +327,9 @@ impl KeygenState {
     async fn load_pending(&mut self) -> Result<(), ActorProcessingErr> {
         let mut after = None;
         loop {
-            let page =
-                self.args.storage.list(Family::Shares, PENDING_PREFIX.to_vec(), after.take(), PENDING_PAGE).await?;
+            let prefix = PENDING_PREFIX.to_vec();
+            let listing = Listing { family: Family::Shares, prefix, after: after.take(), limit: PENDING_PAGE };
+            let page = self.args.storage.list(listing).await?;
             for record in &page.records {
                 let name = record.key.strip_prefix(PENDING_PREFIX).and_then(|name| std::str::from_utf8(name).ok());
                 match (name.and_then(|name| name.parse::<WalletId>().ok()), Pending::decode(record.value.expose())) {
@@ -660,13 +682,7 @@ impl KeygenState {
     }
 
     /// A member says that its shares are durable.
-    fn record_signed(
-        &mut self,
-        myself: &ActorRef<KeygenMsg>,
-        from: NodeId,
-        session: SheetHash,
-        signature: [u8; 64],
-    ) {
+    fn record_signed(&mut self, myself: &ActorRef<KeygenMsg>, from: NodeId, session: SheetHash, signature: [u8; 64]) {
         if let Some((_, run)) = self.run_of(session) {
             run.commit.signed(from, signature);
             self.certify(myself, session);
@@ -731,13 +747,7 @@ impl KeygenState {
     }
 
     /// A run ends without a wallet. Its clients are told; shares that are durable already stay, to be settled.
-    fn fail(
-        &mut self,
-        myself: &ActorRef<KeygenMsg>,
-        session: SheetHash,
-        code: Code,
-        culprits: BTreeSet<NodeId>,
-    ) {
+    fn fail(&mut self, myself: &ActorRef<KeygenMsg>, session: SheetHash, code: Code, culprits: BTreeSet<NodeId>) {
         let Some((wallet, run)) = self.run_of(session) else { return };
         let reason = format!("the key generation failed while it was {}", run.phase.name());
         let waiters = std::mem::take(&mut run.waiters);
@@ -801,7 +811,8 @@ impl KeygenState {
         let session = unsettled.session;
         match unsettled.resolution.verdict() {
             Verdict::Ask(members) => {
-                for member in members.into_iter().filter(|member| self.view.peers.get(member).is_some_and(|p| p.linked)) {
+                for member in members.into_iter().filter(|member| self.view.peers.get(member).is_some_and(|p| p.linked))
+                {
                     self.transmit(member, PeerMessage::KeygenQuery { wallet: wallet.clone(), session });
                 }
             }

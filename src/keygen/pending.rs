@@ -51,7 +51,7 @@ impl Pending {
     }
 
     pub fn encode(&self) -> Result<SecretBytes, CodecError> {
-        codec::encode_secret(self, MAX_PENDING_BYTES)
+        codec::encode_secret(self, MAX_PENDING_BYTES).map(|bytes| SecretBytes::copy_from(&bytes))
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {

@@ -297,8 +297,7 @@ impl KeygenArgs {
         certificate: &WalletCertificate,
     ) -> Result<(), Code> {
         let encoded = certificate.encode().map_err(|error| error.code())?;
-        let content =
-            codec::encode(&ContentRecord { content: pending.content }, 128).map_err(|_| Code::Internal)?;
+        let content = codec::encode(&ContentRecord { content: pending.content }, 128).map_err(|_| Code::Internal)?;
         let mut batch = Batch::new()
             .require_absent(Family::Wallets, certificate_key(wallet))
             .require_present(Family::Shares, pending_key(wallet))
@@ -336,7 +335,7 @@ impl KeygenArgs {
 
     /// Whether `signature` is the signature by `member` of a record.
     pub(super) fn signs(&self, member: NodeId, record: &[u8], signature: &[u8; 64]) -> bool {
-        self.peers.verify(member, RECORD_DOMAIN, &[record], signature)
+        self.peers.verify(member, RECORD_DOMAIN, &[record], signature).is_ok()
     }
 }
 

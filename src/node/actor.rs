@@ -17,9 +17,10 @@ use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryActor, RegistryArgs, RegistryMsg, View};
 use crate::session::CryptoPool;
 use crate::signing::{SigningActor, SigningArgs, SigningMsg};
-use crate::storage::{StorageActor, StorageArguments, StorageHandle, StorageMsg};
+use crate::storage::{StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts};
 use crate::supervision::{Address, Child, Deliver, RestartLimit, Unavailable, Verdict};
-use crate::transport::{Broker, Services, TransportActor, TransportArgs, TransportMsg};
+use crate::transport::broker::Broker;
+use crate::transport::{Services, TransportActor, TransportArgs, TransportMsg};
 
 /// How long the root waits for an answer of a child.
 const ASK: Duration = Duration::from_secs(5);
@@ -73,8 +74,6 @@ pub enum NodeMsg {
     /// Ends the node in good order: running work first, then the links, the store last.
     Shutdown(RpcReplyPort<()>),
 }
-
-impl ractor::Message for NodeMsg {}
 
 /// The children of the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +286,7 @@ impl NodeState {
     }
 
     fn storage_handle(&self) -> StorageHandle {
-        StorageHandle::new(self.addresses.storage.clone())
+        StorageHandle::new(self.addresses.storage.clone(), StorageTimeouts::default())
     }
 
     fn registry_args(&self) -> RegistryArgs {
@@ -362,12 +361,12 @@ impl NodeState {
     }
 
     fn transport_args(&self) -> TransportArgs {
-        let to = &self.addresses;
+        let (to, me) = (&self.addresses, self.args.identity.id());
         TransportArgs {
-            me: self.args.identity.id(),
+            me,
             cluster: self.args.settings.cluster.clone(),
-            keys: self.args.identity.link_keys(),
-            peers: self.args.peers.link_peers(self.args.identity.id()),
+            secret: Arc::new(self.args.identity.link_secret()),
+            peers: self.args.peers.members().iter().filter(|m| m.id != me).map(|m| (m.id, m.key)).collect(),
             broker: Arc::clone(&self.args.broker),
             services: Services {
                 keygen: Arc::new(to.keygen.clone()),

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
+use super::Signed;
 use super::admission::{Admission, RequestKey};
 use super::prepare::{Prepared, Refusal, SigningArgs};
 use super::requests::{Contest, Coordination, Next, Request, Requests, Waiter, after_abort, contest};
-use super::Signed;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SessionId, SheetHash, WalletId};
 use crate::keys::Signature;
@@ -58,8 +58,6 @@ pub enum SigningMsg {
     #[cfg(any(test, feature = "testing"))]
     InjectPanic,
 }
-
-impl ractor::Message for SigningMsg {}
 
 impl From<Inbound> for SigningMsg {
     fn from(inbound: Inbound) -> Self {
@@ -218,8 +216,7 @@ impl Actor for SigningActor {
                 state.send(participant.node, sheet.hash, body);
             }
             let me = state.args.identity.id();
-            let aborted =
-                Aborted { code: Code::Internal, culprits: [me].into(), round: 0, reported_by: None };
+            let aborted = Aborted { code: Code::Internal, culprits: [me].into(), round: 0, reported_by: None };
             state.aborted(&myself, sheet.hash, aborted);
         }
         Ok(())
@@ -421,13 +418,7 @@ impl SigningState {
     }
 
     /// Builds the engine of a session, and admits the request at the same time.
-    fn run(
-        &self,
-        myself: &ActorRef<SigningMsg>,
-        key: &RequestKey,
-        sheet: Arc<SheetContext>,
-        prepared: Arc<Prepared>,
-    ) {
+    fn run(&self, myself: &ActorRef<SigningMsg>, key: &RequestKey, sheet: Arc<SheetContext>, prepared: Arc<Prepared>) {
         if prepared.admission == Admission::New {
             let (args, key, session, content) = (self.args.clone(), key.clone(), sheet.hash, prepared.content);
             Self::spawn(myself, async move {
@@ -595,8 +586,7 @@ impl SigningState {
                 self.signed += 1;
                 let Some(request) = self.requests.of_session(end.session) else { return };
                 // Whoever answers a client must find the answer again after a power cut.
-                let durability =
-                    if request.waiters.is_empty() { Durability::Buffered } else { Durability::Synced };
+                let durability = if request.waiters.is_empty() { Durability::Buffered } else { Durability::Synced };
                 let (args, prepared) = (self.args.clone(), Arc::clone(&request.prepared));
                 let session = Some(end.session);
                 Self::spawn(myself, async move {

@@ -15,7 +15,7 @@ use crate::keys::Signature;
 use crate::pairing::PairingMsg;
 use crate::policy::Policy;
 use crate::protocol::derivation::{Derived, derive};
-use crate::protocol::ecdsa_signing::{DerivedKey, EcdsaSigning};
+use crate::protocol::ecdsa_signing::EcdsaSigning;
 use crate::protocol::frost_signing::FrostSigning;
 use crate::protocol::share::KeyShare;
 use crate::protocol::verify::verify;
@@ -190,7 +190,7 @@ impl SigningArgs {
         let (message, tweak) = (request.message().to_vec(), request.tweak());
         if request.scheme() != Scheme::Ecdsa {
             let build = move || {
-                FrostSigning::new(&context, &share, &derived, message, tweak, rng::os())
+                FrostSigning::new(context, &share, &derived, message, tweak, rng::os())
                     .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
                     .map_err(|error| error.code())
             };
@@ -209,8 +209,7 @@ impl SigningArgs {
             states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect();
         let wallet = wallet_context(prepared);
         let build = move || {
-            let key = DerivedKey { public_key: derived.public_key, tweak: *derived.tweak.as_bytes() };
-            EcdsaSigning::new(&context, &share, pairs, &key, &wallet, digest)
+            EcdsaSigning::new(&context, &share, pairs, &derived, &wallet, digest)
                 .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
                 .map_err(|error| error.code())
         };
@@ -225,7 +224,7 @@ impl SigningArgs {
         match self.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(Admission::New),
             Err(StorageError::ConditionFailed(failed)) => {
-                let existing = failed.existing.as_deref().map(|bytes| AdmissionRecord::decode(bytes.expose()));
+                let existing = failed.existing.as_ref().map(|bytes| AdmissionRecord::decode(bytes.expose()));
                 let existing = existing.transpose().map_err(|_| Code::DataCorruption)?;
                 Ok(admit(existing.as_ref(), &content))
             }

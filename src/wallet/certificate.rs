@@ -37,15 +37,11 @@ impl WalletCertificate {
     ///
     /// # Errors
     /// When the record is not acceptable, or a member's signature is missing or does not verify.
-    pub fn new(
-        bytes: Vec<u8>,
-        signatures: BTreeMap<NodeId, [u8; 64]>,
-        peers: &PeerBook,
-    ) -> Result<Self, WalletError> {
+    pub fn new(bytes: Vec<u8>, signatures: BTreeMap<NodeId, [u8; 64]>, peers: &PeerBook) -> Result<Self, WalletError> {
         let record = WalletRecord::decode(&bytes)?;
         for node in members(&record) {
             let signature = signatures.get(&node).ok_or(WalletError::Signature(node))?;
-            if !peers.verify(node, RECORD_DOMAIN, &[&bytes], signature) {
+            if peers.verify(node, RECORD_DOMAIN, &[&bytes], signature).is_err() {
                 return Err(WalletError::Signature(node));
             }
         }
