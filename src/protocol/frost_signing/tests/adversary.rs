@@ -192,8 +192,9 @@ fn signing__should_refuse_commitments_that_are_no_points() {
 
 #[test]
 fn signing__should_drop_what_no_signer_may_send() {
+    type Alter = fn(Envelope) -> Envelope;
     let shares = shares(Scheme::Bip340, 2, 3);
-    let altered: [(fn(Envelope) -> Envelope, Dropped); 4] = [
+    let altered: [(Alter, Dropped); 4] = [
         (|envelope| Envelope { round: 0, ..envelope }, Dropped::WrongRound),
         (|envelope| Envelope { round: 3, ..envelope }, Dropped::WrongRound),
         (|envelope| Envelope { from: party(3), ..envelope }, Dropped::NotAParticipant),
