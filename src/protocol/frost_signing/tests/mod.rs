@@ -180,3 +180,17 @@ fn signing__should_refuse_what_does_not_fit_the_share() {
     let refused = FrostSigning::new(ours, ecdsa, &derived(ecdsa, &[]), vec![], None, rng::os()).err();
     assert_eq!(refused, Some(SetupError::Scheme));
 }
+
+#[test]
+fn signing__should_keep_what_comes_before_its_start() {
+    let shares = shares(Scheme::Ed25519, 2, 2);
+    let mut parties = signers(1, &shares, &[1, 2], &[], MESSAGE, None);
+    let (mut one, mut two) = (parties.remove(&party(1)).unwrap(), parties.remove(&party(2)).unwrap());
+    let first = two.start().unwrap().send;
+    assert!(one.receive(party(2), 1, &first[0].payload).unwrap().send.is_empty());
+    let sent = one.start().unwrap().send;
+    assert_eq!(sent.iter().map(|message| message.round).collect::<Vec<_>>(), [1, 2]);
+    let second = two.receive(party(1), 1, &sent[0].payload).unwrap().send;
+    assert!(two.receive(party(1), 2, &sent[1].payload).unwrap().output.is_some());
+    assert!(one.receive(party(2), 2, &second[0].payload).unwrap().output.is_some());
+}
