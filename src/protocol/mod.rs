@@ -12,6 +12,7 @@
 
 pub mod derivation;
 mod dkls;
+pub mod ecdsa_signing;
 mod echo;
 mod fault;
 pub mod frost_signing;

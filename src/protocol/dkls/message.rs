@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`SetupFragment`] | pair setup 1 | 33 |
 //! | [`SetupCommitments`] | pair setup 2 | 99 |
-//! | [`SetupOpenings`] | pair setup 3 | 144,000 |
+//! | [`SetupOpenings`] | pair setup 3 | 147,800 |
 //! | [`Multiply`] | signing 1 | 26,800 |
 //! | [`TransmitPhase2to3`] | signing 2 | 55,400 |
 //! | [`Broadcast3to4`] | signing 3 | 66 |

@@ -49,9 +49,7 @@ impl Fault {
     }
 
     /// The output is wrong, and nobody can be named.
-    pub const fn unattributable() -> Self {
-        Self { reason: AbortReason::InvalidSignature, culprit: None, ban: false }
-    }
+    pub const UNATTRIBUTABLE: Self = Self { reason: AbortReason::InvalidSignature, culprit: None, ban: false };
 
     /// In a run of two, whatever is wrong and not our own fault is the other side's.
     pub const fn among_two(self, other: PartyIndex) -> Self {
@@ -100,7 +98,7 @@ pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
         EngineReason::PolynomialInconsistency
         | EngineReason::SignatureVerificationFailed
         | EngineReason::ZeroDenominator
-        | EngineReason::TrivialPublicKey => Fault::unattributable(),
+        | EngineReason::TrivialPublicKey => Fault::UNATTRIBUTABLE,
         // Spelt out, so that a reason which a new version adds is the only one to fall through.
         EngineReason::InvalidPartyIndex { .. }
         | EngineReason::WrongCounterpartyCount { .. }
@@ -179,7 +177,7 @@ mod tests {
             Fault::by(party(2), AbortReason::Malformed)
         );
         for reason in [EngineReason::PolynomialInconsistency, EngineReason::SignatureVerificationFailed] {
-            assert_eq!(recoverable(reason), Fault::unattributable());
+            assert_eq!(recoverable(reason), Fault::UNATTRIBUTABLE);
         }
         for reason in [
             EngineReason::MissingMulState { counterparty: two },
@@ -196,7 +194,7 @@ mod tests {
         assert_eq!((banned.culprits, banned.ban), ([party(2)].into(), [party(2)].into()));
         let ours = Fault::OURS.among_two(party(2)).in_round(1);
         assert_eq!((ours.reason, ours.culprits.len()), (AbortReason::Engine, 0));
-        let theirs = Fault::unattributable().among_two(party(2)).in_round(3);
+        let theirs = Fault::UNATTRIBUTABLE.among_two(party(2)).in_round(3);
         assert_eq!((theirs.reason, theirs.culprits), (AbortReason::InvalidProof, [party(2)].into()));
     }
 

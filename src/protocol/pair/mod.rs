@@ -21,6 +21,8 @@
 
 mod setup;
 mod state;
+#[cfg(test)]
+pub(super) mod tests;
 
 pub use setup::PairSetup;
 pub use state::{PairFingerprint, PairState};

@@ -5,7 +5,7 @@
 //! round   each sends to the other
 //!   1     a value of its random polynomial
 //!   2     commitments: proof of its key share, zero-share seed, chain code
-//!   3     openings of those, and the base oblivious transfers of both directions (144 KB)
+//!   3     openings of those, and the base oblivious transfers of both directions (148 KB)
 //! ```
 //!
 //! A run that fails leaves nothing behind that could be used again, so nobody is banned for it. With two parties
