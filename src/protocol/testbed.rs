@@ -6,6 +6,7 @@
 //! ```
 //!
 //! A run ends when no message is under way any more: then each party is done, has aborted, or still waits.
+#![expect(clippy::unwrap_used, reason = "the harness of tests panics where a test is wrong")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -8,8 +8,8 @@
 //! Every signer puts the signature together and checks it with independent code; there is no distinguished aggregator.
 //!
 //! The digests are there for blame. A share depends on all commitments: had a signer sent two different ones, the shares
-//! of the honest would fail for each other. So tables are compared first ([`super::echo`](self)), and only where all are
-//! equal does a share that fails name its sender.
+//! of the honest would fail for each other. So tables are compared first, by the rules of the echo module, and only where
+//! all are equal does a share that fails name its sender.
 //!
 //! The key that signs is the wallet's key or one derived from it, and for taproot possibly tweaked (BIP-341): the same
 //! scalar is added to the key, to each verifying share and to each signing share, which moves the constant term of the

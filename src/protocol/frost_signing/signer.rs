@@ -92,7 +92,8 @@ impl SigningSuite for Secp256K1Sha256TR {
             TapTweak::KeyPathOnly => None,
             TapTweak::MerkleRoot(root) => Some(root.as_slice()),
         };
-        Some((Box::new(own.tweak(root)), public.tweak(root)))
+        // A clone, because what is moved out of a box is not wiped in it.
+        Some((Box::new(KeyPackage::clone(&own).tweak(root)), public.tweak(root)))
     }
 
     fn finished(bytes: [u8; 64]) -> Signature {

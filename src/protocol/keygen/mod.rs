@@ -1,10 +1,10 @@
-//! Key generation by all n parties: FROST's DKG (RFC 9591's companion of Pedersen's, with proofs of knowledge), for all
-//! schemes of a wallet in one run.
+//! Key generation by all n parties: the key generation of FROST (eprint 2020/852, figure 1: Pedersen's, with proofs of
+//! knowledge), for all schemes of a wallet in one run, between a commitment round before and a confirmation after.
 //!
 //! | round | to | carries | what it is for |
 //! |---|---|---|---|
 //! | 1 | all | hash of the own round-1 packages | nobody chooses its polynomial after seeing another's, so nobody biases the key |
-//! | 2 | all | the packages, and the hashes seen in round 1 | everybody builds on the same packages: see [`super::echo`](self) |
+//! | 2 | all | the packages, and the hashes seen in round 1 | everybody builds on the same packages |
 //! | 3 | each | the recipient's shares | secret; leaves only after all tables of round 2 were equal |
 //! | 4 | all | hash of transcript and keys | nobody has an output unless everybody's shares were right |
 //!

@@ -178,10 +178,15 @@ fn keygen__should_name_who_replays_another_session() {
     }
 }
 
+/// The packages of an opening.
+type Packages = Vec<(Scheme, ByteBuf)>;
+/// What is made of them.
+type Forge = fn(Packages) -> Packages;
+
 /// A party that commits to, and opens, something else than its packages.
 struct Forger {
     inner: Keygen,
-    forge: fn(&RunContext, Vec<(Scheme, ByteBuf)>) -> Vec<(Scheme, ByteBuf)>,
+    forge: Forge,
 }
 
 impl Party for Forger {
@@ -192,7 +197,7 @@ impl Party for Forger {
         let Stage::Committed { opening, commitment, .. } = &mut self.inner.stage else { panic!("not committed") };
         let context = &self.inner.context;
         let Opening(packages) = codec::decode(opening, MAX_PAYLOAD_BYTES).unwrap();
-        *opening = codec::encode(&Opening((self.forge)(context, packages)), MAX_PAYLOAD_BYTES).unwrap();
+        *opening = codec::encode(&Opening((self.forge)(packages)), MAX_PAYLOAD_BYTES).unwrap();
         *commitment = echo::digest(COMMITMENT_DOMAIN, context, context.me, opening);
         Ok(broadcast(1, &Commitment { digest: ByteArray::new(*commitment) }, MAX_PAYLOAD_BYTES).unwrap())
     }
@@ -223,42 +228,41 @@ fn package_of(scheme: Scheme, index: u8, t: u8, n: u8) -> ByteBuf {
 
 #[test]
 fn keygen__should_name_who_deals_what_the_protocol_does_not_allow() {
-    type Forge = fn(&RunContext, Vec<(Scheme, ByteBuf)>) -> Vec<(Scheme, ByteBuf)>;
     let forgeries: [(&str, AbortReason, Forge); 9] = [
-        ("threshold raised", AbortReason::Malformed, |_, mut packages| {
+        ("threshold raised", AbortReason::Malformed, |mut packages| {
             packages[1].1 = package_of(packages[1].0, 2, 4, 5);
             packages
         }),
-        ("threshold lowered", AbortReason::Malformed, |_, mut packages| {
+        ("threshold lowered", AbortReason::Malformed, |mut packages| {
             packages[0].1 = package_of(packages[0].0, 2, 2, 5);
             packages
         }),
-        ("another party's proof", AbortReason::InvalidProof, |_, mut packages| {
+        ("another party's proof", AbortReason::InvalidProof, |mut packages| {
             packages[2].1 = package_of(packages[2].0, 1, 3, 5);
             packages
         }),
-        ("scheme missing", AbortReason::Malformed, |_, mut packages| {
+        ("scheme missing", AbortReason::Malformed, |mut packages| {
             packages.pop();
             packages
         }),
-        ("scheme twice", AbortReason::Malformed, |_, mut packages| {
+        ("scheme twice", AbortReason::Malformed, |mut packages| {
             packages.insert(0, packages[0].clone());
             packages
         }),
-        ("schemes out of order", AbortReason::Malformed, |_, mut packages| {
+        ("schemes out of order", AbortReason::Malformed, |mut packages| {
             packages.swap(0, 1);
             packages
         }),
-        ("packages under other schemes", AbortReason::Malformed, |_, mut packages| {
+        ("packages under other schemes", AbortReason::Malformed, |mut packages| {
             let ecdsa = packages[0].1.clone();
             packages[0].1 = std::mem::replace(&mut packages[2].1, ecdsa);
             packages
         }),
-        ("bytes after the package", AbortReason::Malformed, |_, mut packages| {
+        ("bytes after the package", AbortReason::Malformed, |mut packages| {
             packages[0].1.push(0);
             packages
         }),
-        ("no points", AbortReason::Malformed, |_, mut packages| {
+        ("no points", AbortReason::Malformed, |mut packages| {
             packages[1].1[6..].fill(0xff);
             packages
         }),
@@ -280,8 +284,9 @@ fn keygen__should_name_who_deals_what_the_protocol_does_not_allow() {
 
 #[test]
 fn keygen__should_drop_what_no_party_may_send() {
+    type Alter = fn(Envelope) -> Envelope;
     let culprit = party(2);
-    let altered: [(fn(Envelope) -> Envelope, Dropped); 5] = [
+    let altered: [(Alter, Dropped); 5] = [
         (|envelope| Envelope { round: 0, ..envelope }, Dropped::WrongRound),
         (|envelope| Envelope { round: 5, ..envelope }, Dropped::WrongRound),
         (|envelope| Envelope { from: party(9), ..envelope }, Dropped::NotAParticipant),
