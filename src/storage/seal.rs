@@ -35,7 +35,7 @@ pub(super) struct Seal {
 impl Seal {
     /// The seal of a family: its key is HKDF-SHA256 of the store key, with the family's name as purpose.
     pub(super) fn new(family: Family, store_key: &SecretBytes) -> Result<Self, StorageError> {
-        let key = expand(store_key, KEY_SALT, family.as_str().as_bytes());
+        let key = expand(store_key, KEY_SALT, family.as_str().as_bytes())?;
         Ok(Self { family, cipher: Box::new(cipher(&key)?) })
     }
 
