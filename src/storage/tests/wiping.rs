@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::header::Header;
 use super::key::expand;
+use super::stack::wiped_after;
 use super::*;
 
 /// The second half of a secret of 32 bytes, kept under a mask so that it is not found here. The first half proves
@@ -54,29 +55,27 @@ impl Needle {
     }
 }
 
+/// On the one thread of the test, which lives on: what is left on its stack counts too.
 #[test]
 fn keys_and_values__should_be_gone_from_memory_when_the_store_is_closed() {
     let folder = tempfile::tempdir().unwrap();
-    let value = SecretBytes::random(32).unwrap();
-    let needle_of_value = Needle::new(&value);
+    let (value, store_key, family_key) = wiped_after(|| {
+        let value = SecretBytes::random(32).unwrap();
+        let needle = Needle::new(&value);
+        let batch = Batch::new().put(Family::Shares, *b"key", value);
+        open(folder.path()).write(&batch, Durability::Synced).unwrap();
+        let header = raw_get(&raw(folder.path()), "default", "header");
+        let store_key = Header::parse(&header).unwrap().unlock(&passphrase("right")).unwrap();
+        let family_key = expand(&store_key, b"quorate store: family keys", b"shares").unwrap();
+        (needle, Needle::new(&store_key), Needle::new(&family_key))
+    });
     let store = open(folder.path());
-    store.write(&Batch::new().put(Family::Shares, *b"key", value), Durability::Synced).unwrap();
-    drop(store);
-
-    let header = raw_get(&raw(folder.path()), "default", "header");
-    let parsed = Header::parse(&header).unwrap();
-    let store_key = parsed.unlock(&passphrase("right")).unwrap();
-    let family_key = expand(&store_key, b"quorate store: family keys", b"shares").unwrap();
-    let (needle_of_store_key, needle_of_family_key) = (Needle::new(&store_key), Needle::new(&family_key));
-    drop((store_key, family_key));
-
-    let store = open(folder.path());
-    let read = store.get(Family::Shares, b"key").unwrap().unwrap();
-    assert!(needle_of_family_key.copies() > 0, "the scan finds the key that is in use");
-    assert!(needle_of_value.copies() > 0, "the scan finds the value that was read");
+    let read = store.get(Family::Shares, b"key").unwrap();
+    assert!(value.copies() > 0, "the scan finds the value that was read");
+    assert!(family_key.copies() > 0, "the scan finds the key that is in use");
     drop(read);
     drop(store);
-    assert_eq!(needle_of_value.copies(), 0, "the value");
-    assert_eq!(needle_of_store_key.copies(), 0, "the store key");
-    assert_eq!(needle_of_family_key.copies(), 0, "the key of a family");
+    assert_eq!(value.copies(), 0, "the value");
+    assert_eq!(store_key.copies(), 0, "the store key");
+    assert_eq!(family_key.copies(), 0, "the key of a family");
 }
