@@ -1,9 +1,11 @@
 //! One way to encode and to decode: MessagePack with a limit on both sides.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+
+use zeroize::Zeroizing;
 
 use crate::ids::InvalidId;
 
@@ -44,6 +46,33 @@ pub fn encode<T: Serialize>(value: &T, max: usize) -> Result<Vec<u8>, CodecError
     if bytes.len() > max {
         return Err(CodecError::TooLong { len: bytes.len(), max });
     }
+    Ok(bytes)
+}
+
+/// Encodes a value that holds secrets, into one allocation that never grows: a buffer that moves leaves copies behind.
+///
+/// # Errors
+/// When the result is longer than `max` bytes, which are allocated at once.
+pub fn encode_secret<T: Serialize>(value: &T, max: usize) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+    /// Writes up to the buffer's capacity.
+    struct Bounded<'a>(&'a mut Vec<u8>);
+
+    impl io::Write for Bounded<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if bytes.len() > self.0.capacity() - self.0.len() {
+                return Err(ErrorKind::WriteZero.into());
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max));
+    rmp_serde::encode::write_named(&mut Bounded(&mut bytes), value).map_err(|_| CodecError::Encode)?;
     Ok(bytes)
 }
 

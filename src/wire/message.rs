@@ -101,8 +101,6 @@ pub enum SessionBody {
         #[serde(with = "serde_bytes")]
         signature: [u8; 64],
     },
-    /// Pair setup: the sender's side is durable.
-    PairStored,
 }
 
 /// What a node knows about a key generation.

@@ -1,5 +1,8 @@
 //! What crosses between nodes and from clients, as plain values: formats, versions, limits.
 
 pub mod codec;
+pub mod frame;
 pub mod message;
+pub mod request;
 pub mod sheet;
+pub mod transcript;

@@ -1,0 +1,49 @@
+//! Pair setups: the oblivious-transfer state that two nodes share and every ECDSA signature between them uses.
+//!
+//! The pairing actor runs a setup with every peer whose announced epoch differs from its own, keeps the results in
+//! memory and in the store, and keeps the bans. A pair is *current* when both sides hold the same epoch durably: each
+//! side announces an epoch only after it has stored it, so an announcement is the proof.
+//!
+//! A banned pair is never used and never set up again until an operator lifts the ban, which runs a new setup.
+
+mod actor;
+mod book;
+
+pub use actor::{PairingActor, PairingArgs, PairingMsg, PairingSnapshot};
+pub use book::{PairBook, PairUnavailable};
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::ids::{NodeId, SheetHash};
+use crate::supervision::{Address, CallError};
+
+/// How long a session waits for a ban to be durable.
+const BAN_WITHIN: Duration = Duration::from_secs(10);
+
+/// A ban could not be made durable. It holds in memory all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BanError {
+    /// The store failed.
+    #[error("failed to store the ban")]
+    Storage,
+    /// The pairing actor did not answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Where a session makes a ban durable before it says anything else.
+pub trait Bans: Send + Sync {
+    /// Bans `peer` from ECDSA with this node, for every wallet, because of what it did in `session`.
+    ///
+    /// # Errors
+    /// When the ban is not known to be durable.
+    fn ban(&self, peer: NodeId, session: SheetHash) -> BoxFuture<'_, Result<(), BanError>>;
+}
+
+impl Bans for Address<PairingMsg> {
+    fn ban(&self, peer: NodeId, session: SheetHash) -> BoxFuture<'_, Result<(), BanError>> {
+        Box::pin(async move { self.call(BAN_WITHIN, |reply| PairingMsg::Ban { peer, session, reply }).await? })
+    }
+}

@@ -1,0 +1,213 @@
+//! The seam to `dkls23-core`, the one place that knows how its values, indices, errors and encodings become ours.
+//!
+//! Nothing outside [`pair`](super::pair) and [`ecdsa_signing`](super::ecdsa_signing) uses it, so exchanging the engine
+//! touches this folder and those two.
+//!
+//! # What an engine abort becomes
+//!
+//! | engine | our reason | culprit | ban |
+//! |---|---|---|---|
+//! | any reason of kind `BanCounterparty(j)`: the OT extension's consistency check, the multiplication check, either gamma check | `ObliviousTransfer` | j | j |
+//! | `SessionBindingMismatch`, `ProofVerificationFailed`, `CommitmentMismatch`, `ZeroShareDecommitFailed`, `ChainCodeCommitmentFailed`, `GammaUInconsistency`, `OtConsistencyCheckFailed`, `MultiplicationVerificationFailed` (recoverable: in a pair setup, where no state survives) | `InvalidProof` | j | none |
+//! | `TrivialInstancePoint` | `Malformed` | j | none |
+//! | `PolynomialInconsistency` (public shares do not add up to the key), `SignatureVerificationFailed`, `ZeroDenominator`, `TrivialPublicKey` | `InvalidSignature` | none: every signer contributed | none |
+//! | wrong counts, indices, routing, missing or malformed local state, a phase out of order, and any reason that names this party | `Engine` | none: checked before the call, so our own fault | none |
+
+pub mod message;
+
+use dkls23_core::protocols::{Abort as EngineAbort, AbortKind, AbortReason as EngineReason};
+use k256::elliptic_curve::ff::PrimeField;
+use k256::elliptic_curve::group::GroupEncoding;
+use k256::{AffinePoint, FieldBytes, Scalar};
+
+pub use dkls23_core::protocols::PartyIndex as EngineIndex;
+pub use k256::Secp256k1 as Curve;
+
+use super::{Abort, AbortReason};
+use crate::ids::PartyIndex;
+
+/// Why a step failed, before it is known in which round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    reason: AbortReason,
+    culprit: Option<PartyIndex>,
+    ban: bool,
+}
+
+impl Fault {
+    /// The engine or the caller failed on this side.
+    pub const OURS: Self = Self { reason: AbortReason::Engine, culprit: None, ban: false };
+
+    /// `culprit` sent what it must not.
+    pub const fn by(culprit: PartyIndex, reason: AbortReason) -> Self {
+        Self { reason, culprit: Some(culprit), ban: false }
+    }
+
+    /// `culprit` cheated where reusable state leaks: never again with it.
+    const fn banned(culprit: PartyIndex) -> Self {
+        Self { reason: AbortReason::ObliviousTransfer, culprit: Some(culprit), ban: true }
+    }
+
+    /// The output is wrong, and nobody can be named.
+    pub const UNATTRIBUTABLE: Self = Self { reason: AbortReason::InvalidSignature, culprit: None, ban: false };
+
+    /// In a run of two, whatever is wrong and not our own fault is the other side's.
+    pub const fn among_two(self, other: PartyIndex) -> Self {
+        match self.reason {
+            AbortReason::Engine => self,
+            AbortReason::InvalidSignature => Self::by(other, AbortReason::InvalidProof),
+            reason => Self { reason, culprit: Some(other), ban: self.ban },
+        }
+    }
+
+    /// The abort of a run that fails this way in `round`.
+    pub fn in_round(self, round: u8) -> Abort {
+        Abort {
+            reason: self.reason,
+            round,
+            culprits: self.culprit.into_iter().collect(),
+            ban: self.culprit.filter(|_| self.ban).into_iter().collect(),
+        }
+    }
+}
+
+/// The engine's name for `party`.
+pub fn engine_index(party: PartyIndex) -> Result<EngineIndex, Fault> {
+    EngineIndex::new(party.get()).map_err(|_| Fault::OURS)
+}
+
+/// Judges an engine abort by the table of the module. The engine's texts stay behind.
+pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
+    if let AbortKind::BanCounterparty(party) = abort.kind {
+        return named(party, me, Fault::banned);
+    }
+    match abort.reason {
+        EngineReason::SessionBindingMismatch { counterparty: party }
+        | EngineReason::ProofVerificationFailed { counterparty: party }
+        | EngineReason::CommitmentMismatch { counterparty: party }
+        | EngineReason::ZeroShareDecommitFailed { counterparty: party }
+        | EngineReason::ChainCodeCommitmentFailed { party }
+        | EngineReason::OtConsistencyCheckFailed { counterparty: party }
+        | EngineReason::GammaUInconsistency { counterparty: party }
+        | EngineReason::MultiplicationVerificationFailed { counterparty: party, .. } => {
+            named(party, me, |culprit| Fault::by(culprit, AbortReason::InvalidProof))
+        }
+        EngineReason::TrivialInstancePoint { counterparty: party } => {
+            named(party, me, |culprit| Fault::by(culprit, AbortReason::Malformed))
+        }
+        EngineReason::PolynomialInconsistency
+        | EngineReason::SignatureVerificationFailed
+        | EngineReason::ZeroDenominator
+        | EngineReason::TrivialPublicKey => Fault::UNATTRIBUTABLE,
+        // Spelt out, so that a reason which a new version adds is the only one to fall through.
+        EngineReason::InvalidPartyIndex { .. }
+        | EngineReason::WrongCounterpartyCount { .. }
+        | EngineReason::DuplicateCounterparty { .. }
+        | EngineReason::SelfInCounterparties
+        | EngineReason::MissingMulState { .. }
+        | EngineReason::MisroutedMessage { .. }
+        | EngineReason::UnexpectedSender { .. }
+        | EngineReason::DuplicateSender { .. }
+        | EngineReason::WrongMessageCount { .. }
+        | EngineReason::MissingMessageFromParty { .. }
+        | EngineReason::MissingCommittedPoint { .. }
+        | EngineReason::TrivialKeyShare
+        | EngineReason::LagrangeCoefficientFailed
+        | EngineReason::InvalidXCoordinateHex
+        | EngineReason::PhaseCalledOutOfOrder { .. }
+        | EngineReason::InvalidHex { .. }
+        | EngineReason::InvalidLocalState { .. }
+        | _ => Fault::OURS,
+    }
+}
+
+/// A fault of the party that the engine names: unless it names this one.
+fn named(party: EngineIndex, me: PartyIndex, fault: impl FnOnce(PartyIndex) -> Fault) -> Fault {
+    match PartyIndex::try_from(party.as_u8()) {
+        Ok(culprit) if culprit != me => fault(culprit),
+        _ => Fault::OURS,
+    }
+}
+
+/// A scalar from its 32 big-endian bytes, if they are below the group order.
+pub fn scalar(bytes: &[u8; 32]) -> Option<Scalar> {
+    Scalar::from_repr(FieldBytes::from(*bytes)).into_option()
+}
+
+/// A point from its 33 bytes of compressed SEC1, if it is on the curve and not the identity.
+pub fn point(bytes: &[u8; 33]) -> Option<AffinePoint> {
+    AffinePoint::from_bytes(&(*bytes).into()).into_option().filter(is_proper)
+}
+
+/// Whether `point` is not the identity. The type holds it to be on the curve, and the curve's cofactor is 1.
+pub fn is_proper(point: &AffinePoint) -> bool {
+    *point != AffinePoint::IDENTITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(index: u8) -> EngineIndex {
+        EngineIndex::new(index).unwrap()
+    }
+
+    fn party(index: u8) -> PartyIndex {
+        PartyIndex::try_from(index).unwrap()
+    }
+
+    #[test]
+    fn fault_of__should_follow_the_table() {
+        let me = party(1);
+        let two = engine(2);
+        let recoverable = |reason| fault_of(&EngineAbort::recoverable(engine(1), reason), me);
+        let gamma = || EngineReason::GammaUInconsistency { counterparty: two };
+
+        assert_eq!(fault_of(&EngineAbort::ban(engine(1), two, gamma()), me), Fault::banned(party(2)));
+        for reason in [
+            gamma(),
+            EngineReason::SessionBindingMismatch { counterparty: two },
+            EngineReason::CommitmentMismatch { counterparty: two },
+            EngineReason::ChainCodeCommitmentFailed { party: two },
+        ] {
+            assert_eq!(recoverable(reason), Fault::by(party(2), AbortReason::InvalidProof));
+        }
+        assert_eq!(
+            recoverable(EngineReason::TrivialInstancePoint { counterparty: two }),
+            Fault::by(party(2), AbortReason::Malformed)
+        );
+        for reason in [EngineReason::PolynomialInconsistency, EngineReason::SignatureVerificationFailed] {
+            assert_eq!(recoverable(reason), Fault::UNATTRIBUTABLE);
+        }
+        for reason in [
+            EngineReason::MissingMulState { counterparty: two },
+            EngineReason::DuplicateSender { sender: two },
+            EngineReason::ProofVerificationFailed { counterparty: engine(1) },
+        ] {
+            assert_eq!(recoverable(reason), Fault::OURS);
+        }
+    }
+
+    #[test]
+    fn fault__should_ban_only_with_a_culprit_and_name_the_other_of_two() {
+        let banned = Fault::banned(party(2)).in_round(2);
+        assert_eq!((banned.culprits, banned.ban), ([party(2)].into(), [party(2)].into()));
+        let ours = Fault::OURS.among_two(party(2)).in_round(1);
+        assert_eq!((ours.reason, ours.culprits.len()), (AbortReason::Engine, 0));
+        let theirs = Fault::UNATTRIBUTABLE.among_two(party(2)).in_round(3);
+        assert_eq!((theirs.reason, theirs.culprits), (AbortReason::InvalidProof, [party(2)].into()));
+    }
+
+    #[test]
+    fn curve_values__should_be_refused_outside_their_range() {
+        assert!(scalar(&[0; 32]).is_some());
+        assert!(scalar(&[0xff; 32]).is_none());
+        assert!(point(&[0; 33]).is_none(), "the identity");
+        let generator: [u8; 33] = AffinePoint::GENERATOR.to_bytes().into();
+        assert_eq!(point(&generator), Some(AffinePoint::GENERATOR));
+        let mut off_curve = [0; 33];
+        off_curve[0] = 2;
+        off_curve[32] = 5;
+        assert!(point(&off_curve).is_none(), "no point has x = 5");
+    }
+}

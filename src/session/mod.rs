@@ -1,0 +1,59 @@
+//! One run of one protocol, driven to exactly one end.
+//!
+//! A session actor owns one [`Party`](crate::protocol::Party) and a deadline. It takes the messages of its peers, lets
+//! the engine compute on a blocking thread, sends what the engine answers, and ends as [`Outcome::Done`] or
+//! [`Outcome::Aborted`], reported once to the coordinator actor that started it. It is never restarted: its state is
+//! dropped, and thereby wiped, with it.
+//!
+//! ```text
+//!   coordinator actor ──spawn──▶ session ──Round──▶ transport ──▶ peers
+//!          ▲                      │   ▲
+//!          │                      ▼   │ Stepped
+//!          └──── SessionEnd ── blocking pool (engine, payload signatures)
+//! ```
+
+mod actor;
+mod pool;
+mod step;
+mod table;
+
+pub use actor::{SessionActor, SessionArgs, SessionMsg, SessionSnapshot};
+pub use pool::CryptoPool;
+pub use step::PAYLOAD_DOMAIN;
+pub use table::{Arrival, SHEET_DOMAIN, Sessions, SheetContext};
+
+use std::collections::BTreeSet;
+
+use crate::error::Code;
+use crate::ids::{NodeId, SheetHash};
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Outcome<O> {
+    /// The engine is through, and this is what it made.
+    Done(O),
+    /// It ended without an output.
+    Aborted(Aborted),
+}
+
+/// Why a session ended without an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aborted {
+    /// Why.
+    pub code: Code,
+    /// Who is to blame as far as can be told: for a time-out, those still awaited.
+    pub culprits: BTreeSet<NodeId>,
+    /// The open round, from 1.
+    pub round: u8,
+    /// The peer that announced the abort, where this node did not find the cause itself: the rest is its claim.
+    pub reported_by: Option<NodeId>,
+}
+
+/// The one report of a session to the actor that started it.
+#[derive(Debug)]
+pub struct SessionEnd<O> {
+    /// The session.
+    pub session: SheetHash,
+    /// How it ended.
+    pub outcome: Outcome<O>,
+}

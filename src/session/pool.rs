@@ -1,0 +1,35 @@
+//! The bounded pool that engines compute on.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+
+/// Runs computations on blocking threads, at most a fixed number at a time, so that an actor's handler never computes
+/// and a burst of sessions never starves the node.
+#[derive(Clone)]
+pub struct CryptoPool(Arc<Semaphore>);
+
+impl CryptoPool {
+    /// A pool that runs up to `width` computations at a time, at least one.
+    #[must_use]
+    pub fn new(width: usize) -> Self {
+        Self(Arc::new(Semaphore::new(width.max(1))))
+    }
+
+    /// A pool as wide as the machine has cores.
+    #[must_use]
+    pub fn for_this_machine() -> Self {
+        Self::new(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// Waits for a place and runs `work` there.
+    ///
+    /// # Errors
+    /// When `work` panics, or the runtime is going away.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+        // The semaphore is never closed, so the error of a closed one cannot come; without a place we run anyway.
+        let _place = self.0.acquire().await.ok();
+        tokio::task::spawn_blocking(work).await
+    }
+}
