@@ -158,7 +158,7 @@ impl StorageState {
         let myself = myself.clone();
         drop(spawn_blocking(move || {
             let outcome = read(&open.store);
-            // In this order, so that whoever has seen the answer may rely on the store being let go.
+            // In this order: who holds all permits, relies on no reader holding the store.
             drop(open);
             drop(permit);
             if let Err(error) = &outcome {

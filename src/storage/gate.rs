@@ -34,3 +34,20 @@ impl Gate {
         waiting.await.map(Pass).map_err(|_| StorageError::StillOpen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn gate__should_let_one_pass_at_a_time() {
+        let gate = Gate::new();
+        let first = gate.pass(Duration::ZERO).await.unwrap();
+        assert!(matches!(gate.clone().pass(Duration::ZERO).await, Err(StorageError::StillOpen)));
+        assert!(Gate::new().pass(Duration::ZERO).await.is_ok(), "another store has its own gate");
+        drop(first);
+        assert!(gate.pass(Duration::ZERO).await.is_ok());
+    }
+}

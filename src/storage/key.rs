@@ -3,6 +3,7 @@
 use hkdf::Hkdf;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use super::StorageError;
 use crate::secret::SecretBytes;
@@ -54,23 +55,11 @@ impl KeySource {
 
     /// The key-encryption key: Argon2id (RFC 9106) of a passphrase, HKDF-SHA256 (RFC 5869) of a raw key.
     pub(super) fn derive(&self, kdf: Kdf, salt: &[u8]) -> Result<SecretBytes, StorageError> {
-        let mut outcome = Ok(());
-        let key = match (&self.0, kdf) {
-            (Secret::Passphrase(passphrase), Kdf::Argon2id(params)) => {
-                let argon2 = params.check_stored()?.hasher()?;
-                SecretBytes::filled(KEY_BYTES, |key| {
-                    outcome = argon2.hash_password_into(passphrase.expose(), salt, key).map_err(|_| {
-                        StorageError::KdfParameters { problem: "the memory they ask for cannot be allocated" }
-                    });
-                })
-            }
+        match (&self.0, kdf) {
+            (Secret::Passphrase(passphrase), Kdf::Argon2id(params)) => params.hash(passphrase, salt),
             (Secret::Key(secret), Kdf::Hkdf) => expand(secret, salt, WRAP_INFO),
-            (_, kdf) => {
-                let stored = kdf.secret_name();
-                return Err(StorageError::WrongKeyKind { stored, given: self.secret_name() });
-            }
-        };
-        outcome.map(|()| key)
+            (_, kdf) => Err(StorageError::WrongKeyKind { stored: kdf.secret_name(), given: self.secret_name() }),
+        }
     }
 
     const fn secret_name(&self) -> &'static str {
@@ -82,12 +71,15 @@ impl KeySource {
 }
 
 /// 32 bytes of HKDF-SHA256 (RFC 5869) for one purpose.
-pub(super) fn expand(secret: &SecretBytes, salt: &[u8], info: &[u8]) -> SecretBytes {
-    SecretBytes::filled(KEY_BYTES, |key| {
-        // One block of output, of at most 255: it cannot be refused.
-        let expanded = Hkdf::<Sha256>::new(Some(salt), secret.expose()).expand(info, key);
-        debug_assert!(expanded.is_ok());
-    })
+///
+/// # Errors
+/// Never: one block of output is asked for, of at most 255. But a key of zeros must not come of being wrong there.
+pub(super) fn expand(secret: &SecretBytes, salt: &[u8], info: &[u8]) -> Result<SecretBytes, StorageError> {
+    let mut expanded = Ok(());
+    let key = SecretBytes::filled(KEY_BYTES, |key| {
+        expanded = Hkdf::<Sha256>::new(Some(salt), secret.expose()).expand(info, key);
+    });
+    expanded.map(|()| key).map_err(|_| StorageError::InvalidKey { problem: "no key can be expanded from it" })
 }
 
 /// How the secret becomes the key-encryption key, as the header tells it.
@@ -178,10 +170,23 @@ impl Argon2Params {
         Err(StorageError::KdfParameters { problem })
     }
 
-    fn hasher(self) -> Result<argon2::Argon2<'static>, StorageError> {
-        let params = argon2::Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_BYTES))
-            .map_err(|_| StorageError::KdfParameters { problem: "Argon2 refuses them" })?;
-        Ok(argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params))
+    /// Argon2id, version 0x13, of a passphrase. Its memory, from which the key could be read, is wiped.
+    fn hash(self, passphrase: &SecretBytes, salt: &[u8]) -> Result<SecretBytes, StorageError> {
+        let Self { memory_kib, passes, lanes } = self.check_stored()?;
+        let refused = |_| StorageError::KdfParameters { problem: "Argon2 refuses them" };
+        let params = argon2::Params::new(memory_kib, passes, lanes, Some(KEY_BYTES)).map_err(refused)?;
+        let blocks = params.block_count();
+        let mut memory = Zeroizing::new(Vec::new());
+        memory
+            .try_reserve_exact(blocks)
+            .map_err(|_| StorageError::KdfParameters { problem: "the memory they ask for cannot be allocated" })?;
+        memory.resize(blocks, argon2::Block::default());
+        let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        let mut hashed = Ok(());
+        let key = SecretBytes::filled(KEY_BYTES, |key| {
+            hashed = argon2.hash_password_into_with_memory(passphrase.expose(), salt, key, memory.as_mut_slice());
+        });
+        hashed.map(|()| key).map_err(refused)
     }
 }
 

@@ -7,7 +7,8 @@
 //! - A record that was altered, moved or damaged is refused, never returned. So is a store that is somebody else's, of
 //!   a newer format, or in use. The seal does not tell that a record, or the whole folder, was put back to an older
 //!   state, or that a record was removed.
-//! - Secrets are wiped when the store is closed, on whichever way the actor ends.
+//! - Keys and values are wiped from the heap, and as a precaution from the stack, when they are no longer used: the
+//!   keys when the store is closed, on whichever way the actor ends.
 //!
 //! ```text
 //!  StorageHandle ──► StorageActor ──► WriteQueue ── a group at a time ──► blocking pool ──► Store ──► RocksDB
@@ -32,6 +33,7 @@ mod key;
 mod queue;
 mod seal;
 mod snapshot;
+mod stack;
 mod store;
 mod tuning;
 mod writer;

@@ -13,6 +13,7 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
 
 use super::header::cipher;
 use super::key::expand;
+use super::stack::wiped_after;
 use super::{Family, MAX_VALUE_BYTES, ShownKey, StorageError};
 use crate::secret::SecretBytes;
 
@@ -35,7 +36,7 @@ pub(super) struct Seal {
 impl Seal {
     /// The seal of a family: its key is HKDF-SHA256 of the store key, with the family's name as purpose.
     pub(super) fn new(family: Family, store_key: &SecretBytes) -> Result<Self, StorageError> {
-        let key = expand(store_key, KEY_SALT, family.as_str().as_bytes());
+        let key = expand(store_key, KEY_SALT, family.as_str().as_bytes())?;
         Ok(Self { family, cipher: Box::new(cipher(&key)?) })
     }
 
@@ -50,7 +51,8 @@ impl Seal {
         sealed.extend_from_slice(value.expose());
         let body = sealed.get_mut(start..).unwrap_or_default();
         let associated = self.associated(key, value.len());
-        let tag = self.cipher.encrypt_inout_detached(&nonce, &associated, body.into()).map_err(|_| {
+        let sealing = wiped_after(|| self.cipher.encrypt_inout_detached(&nonce, &associated, (&mut *body).into()));
+        let tag = sealing.map_err(|_| {
             // Refused for its length alone, before a byte was encrypted.
             zeroize::Zeroize::zeroize(body);
             StorageError::OutOfLimits { what: "bytes of value", len: value.len(), max: MAX_VALUE_BYTES }
@@ -77,7 +79,7 @@ impl Seal {
         let mut opened = Err(aes_gcm_siv::Error);
         let value = SecretBytes::filled(body.len(), |buffer| {
             buffer.copy_from_slice(body);
-            opened = self.cipher.decrypt_inout_detached(&nonce, &associated, buffer.into(), &tag);
+            opened = wiped_after(|| self.cipher.decrypt_inout_detached(&nonce, &associated, buffer.into(), &tag));
         });
         opened.map(|()| value).map_err(|_| damaged())
     }

@@ -13,6 +13,7 @@ use super::folder::LockedFolder;
 use super::header::{self, Header, Owner};
 use super::key::KEY_BYTES;
 use super::seal::Seal;
+use super::stack::wiped_after;
 use super::{Argon2Params, Batch, ConditionFailed, Durability, Family, KeySource, StorageError, tuning};
 use crate::secret::SecretBytes;
 
@@ -76,18 +77,21 @@ impl Store {
     pub fn open(options: StoreOptions, source: &KeySource) -> Result<Self, StorageError> {
         let folder = LockedFolder::acquire(&options.folder)?;
         let (db, unknown) = open_database(&folder)?;
-        let store_key = match read_header(&db)? {
-            Some(bytes) => {
-                let header = Header::parse(&bytes)?;
-                header.check_owner(&options.owner)?;
-                header.unlock(source)?
-            }
-            None => create(&db, &options, source)?,
-        };
+        let seals = wiped_after(|| {
+            let store_key = match read_header(&db)? {
+                Some(bytes) => {
+                    let header = Header::parse(&bytes)?;
+                    header.check_owner(&options.owner)?;
+                    header.unlock(source)?
+                }
+                None => create(&db, &options, source)?,
+            };
+            Seals::new(&store_key)
+        })?;
         if let Some(family) = unknown {
             return Err(damaged(&format!("it has a family {family:?} that its format does not know")));
         }
-        Ok(Self { db, seals: Seals::new(&store_key)?, folder, options })
+        Ok(Self { db, seals, folder, options })
     }
 
     /// Reads a record.
@@ -198,8 +202,10 @@ impl Store {
     /// When `current` does not unlock the store, or the database fails.
     pub fn rewrap(&self, current: &KeySource, new: &KeySource) -> Result<(), StorageError> {
         let stored = read_header(&self.db)?.ok_or_else(|| damaged("its header is missing"))?;
-        let store_key = Header::parse(&stored)?.unlock(current)?;
-        write_header(&self.db, &self.options, new, &store_key)?;
+        wiped_after(|| {
+            let store_key = Header::parse(&stored)?.unlock(current)?;
+            write_header(&self.db, &self.options, new, &store_key)
+        })?;
 
         let writing = |error: rocksdb::Error| StorageError::writing(&error);
         let column = header_column(&self.db)?;

@@ -52,7 +52,7 @@ impl Group {
         Self { batches, replies, durability, actor }
     }
 
-    /// Writes the group, lets go of the store, and answers. A caller hears of success only when the disk has it all.
+    /// Writes the group and answers. A caller hears of success only when the disk has it all.
     pub(super) fn write(self, open: std::sync::Arc<OpenStore>, faults: &Faults) -> GroupReport {
         let Self { batches, replies, durability, actor } = self;
         let _notice = Notice(actor.clone());
@@ -66,7 +66,6 @@ impl Group {
             Met::Failure(failure) => Err(failure),
             Met::Kill => return killed(&actor, &batches),
         };
-        drop(open);
         let writes = batches.len();
         match written {
             Ok(outcomes) => {

@@ -6,6 +6,8 @@ mod acting;
 mod crashing;
 mod opening;
 mod tampering;
+#[cfg(target_os = "linux")]
+mod wiping;
 mod writing;
 
 use std::path::Path;
