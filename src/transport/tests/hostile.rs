@@ -99,8 +99,7 @@ async fn garbage__should_be_counted_and_nothing_else() {
 async fn altered_frames__should_be_dropped() {
     let rig = Rig::new(2);
     let (mut a, mut b) = rig.linked_pair().await;
-    rig.faults
-        .set(Conditions { corruption: 1.0, ..Conditions::PERFECT });
+    rig.faults.set(Conditions { corruption: 1.0, ..Conditions::PERFECT });
     for number in 0..10 {
         a.send(2, message(number, 3000));
     }
@@ -115,10 +114,7 @@ async fn altered_frames__should_be_dropped() {
 async fn reordered_frames__should_arrive_all_the_same() {
     let rig = Rig::new(2);
     let (mut a, mut b) = rig.linked_pair().await;
-    rig.faults.set(Conditions {
-        max_delay: Duration::from_millis(400),
-        ..Conditions::PERFECT
-    });
+    rig.faults.set(Conditions { max_delay: Duration::from_millis(400), ..Conditions::PERFECT });
     for number in 0..200 {
         a.send(2, message(number, 100));
     }
