@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct LinkConfig {
     /// How often each side beats.
     pub heartbeat: Duration,
-    /// A link is lost when nothing of ours was acknowledged for this many heartbeats.
+    /// A link is lost when this many heartbeats in a row were not acknowledged.
     pub missed_heartbeats: u32,
     /// The pause before a handshake message is repeated. It doubles with each repetition.
     pub handshake_retry: Duration,
@@ -52,9 +52,10 @@ impl Default for LinkConfig {
 }
 
 impl LinkConfig {
-    /// How long a link may stay without an acknowledgement.
+    /// How long a link may stay without an acknowledgement: until the last heartbeat that may be missed is sent, and half
+    /// an interval for its answer. 3.5 seconds by default.
     #[must_use]
     pub fn lost_after(&self) -> Duration {
-        self.heartbeat * self.missed_heartbeats
+        self.heartbeat * self.missed_heartbeats + self.heartbeat / 2
     }
 }

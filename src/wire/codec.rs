@@ -49,11 +49,26 @@ pub fn encode<T: Serialize>(value: &T, max: usize) -> Result<Vec<u8>, CodecError
     Ok(bytes)
 }
 
-/// Encodes a value that holds secrets, into one allocation that never grows: a buffer that moves leaves copies behind.
+/// Encodes a value that holds secrets, into one allocation of exactly its length: a buffer that grows leaves copies
+/// behind, and one that is too large takes long to wipe. So the value is encoded twice, the first time only to count.
 ///
 /// # Errors
-/// When the result is longer than `max` bytes, which are allocated at once.
+/// When the result is longer than `max` bytes.
 pub fn encode_secret<T: Serialize>(value: &T, max: usize) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+    /// Counts what it is given.
+    struct Counted(usize);
+
+    impl io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     /// Writes up to the buffer's capacity.
     struct Bounded<'a>(&'a mut Vec<u8>);
 
@@ -71,7 +86,12 @@ pub fn encode_secret<T: Serialize>(value: &T, max: usize) -> Result<Zeroizing<Ve
         }
     }
 
-    let mut bytes = Zeroizing::new(Vec::with_capacity(max));
+    let mut counted = Counted(0);
+    rmp_serde::encode::write_named(&mut counted, value).map_err(|_| CodecError::Encode)?;
+    if counted.0 > max {
+        return Err(CodecError::TooLong { len: counted.0, max });
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(counted.0));
     rmp_serde::encode::write_named(&mut Bounded(&mut bytes), value).map_err(|_| CodecError::Encode)?;
     Ok(bytes)
 }
