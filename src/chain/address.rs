@@ -142,6 +142,8 @@ fn output_key(key: &PublicKey, tweak: Option<TapTweak>) -> Result<TweakedPublicK
 
 #[cfg(test)]
 mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
     use super::*;
 
     fn key(scheme: Scheme, hex: &str) -> PublicKey {

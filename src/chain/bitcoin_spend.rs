@@ -216,6 +216,8 @@ const KIND: &str = "Bitcoin taproot spend";
 
 #[cfg(test)]
 mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
     use bitcoin::key::{Keypair, TapTweak as _};
     use bitcoin::secp256k1::SecretKey;
     use bitcoin::taproot::TapNodeHash;

@@ -282,6 +282,8 @@ const SYSTEM_PROGRAM: [u8; 32] = [0; 32];
 
 #[cfg(test)]
 mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
     use ed25519_dalek::{Signer, SigningKey};
     use proptest::prelude::*;
     use solana_message::compiled_instruction::CompiledInstruction;

@@ -1,4 +1,5 @@
 //! Decisions on requests, as tables.
+#![expect(non_snake_case, reason = "a test is named subject__should_claim")]
 
 use super::*;
 use crate::identity::{Algorithm, RequestKey};

@@ -1,4 +1,5 @@
 //! Requests as clients write them. The signed bytes below are the ones that Go and JavaScript produce for these values.
+#![expect(non_snake_case, reason = "a test is named subject__should_claim")]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
