@@ -68,7 +68,7 @@ impl FromStr for Network {
     }
 }
 
-/// The native SegWit address of an ECDSA key (BIP-84, BIP-173).
+/// The native segregated-witness address of an ECDSA key (BIP-84, BIP-173).
 ///
 /// # Errors
 /// When the key is of another scheme or no point.

@@ -272,10 +272,10 @@ mod tests {
                 value: output.value.to_sat().try_into().unwrap(),
             })
             .collect();
-        let spent = &spend.spent_outputs()[0];
+        let output = &spend.spent_outputs()[0];
         let flags = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT | bitcoinconsensus::VERIFY_TAPROOT;
-        let script = spent.script_pubkey.as_bytes();
-        bitcoinconsensus::verify_with_flags(script, spent.value.to_sat(), raw, Some(&utxos), 0, flags).is_ok()
+        let script = output.script_pubkey.as_bytes();
+        bitcoinconsensus::verify_with_flags(script, output.value.to_sat(), raw, Some(&utxos), 0, flags).is_ok()
     }
 
     #[test]

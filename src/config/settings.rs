@@ -211,6 +211,6 @@ fn write_lines(text: &mut String, key: &str, value: &Value) {
                 write_lines(text, &key, value);
             }
         }
-        value => text.push_str(&format!("{key} = {value}\n")),
+        value => text.extend([key, " = ", &value.to_string(), "\n"]),
     }
 }
