@@ -3,6 +3,7 @@
 
 pub mod chain;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod identity;
 pub mod ids;

@@ -68,7 +68,7 @@ impl FromStr for Network {
     }
 }
 
-/// The native SegWit address of an ECDSA key (BIP-84, BIP-173).
+/// The native segregated-witness address of an ECDSA key (BIP-84, BIP-173).
 ///
 /// # Errors
 /// When the key is of another scheme or no point.
@@ -142,6 +142,8 @@ fn output_key(key: &PublicKey, tweak: Option<TapTweak>) -> Result<TweakedPublicK
 
 #[cfg(test)]
 mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
     use super::*;
 
     fn key(scheme: Scheme, hex: &str) -> PublicKey {

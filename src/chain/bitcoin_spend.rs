@@ -216,6 +216,8 @@ const KIND: &str = "Bitcoin taproot spend";
 
 #[cfg(test)]
 mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
     use bitcoin::key::{Keypair, TapTweak as _};
     use bitcoin::secp256k1::SecretKey;
     use bitcoin::taproot::TapNodeHash;
@@ -270,10 +272,10 @@ mod tests {
                 value: output.value.to_sat().try_into().unwrap(),
             })
             .collect();
-        let spent = &spend.spent_outputs()[0];
+        let output = &spend.spent_outputs()[0];
         let flags = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT | bitcoinconsensus::VERIFY_TAPROOT;
-        let script = spent.script_pubkey.as_bytes();
-        bitcoinconsensus::verify_with_flags(script, spent.value.to_sat(), raw, Some(&utxos), 0, flags).is_ok()
+        let script = output.script_pubkey.as_bytes();
+        bitcoinconsensus::verify_with_flags(script, output.value.to_sat(), raw, Some(&utxos), 0, flags).is_ok()
     }
 
     #[test]

@@ -121,6 +121,8 @@ const KIND: &str = "Ethereum transaction";
 
 #[cfg(test)]
 mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
     use k256::ecdsa::SigningKey;
     use proptest::prelude::*;
 

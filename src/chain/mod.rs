@@ -13,6 +13,7 @@ mod address;
 mod bitcoin_spend;
 mod ethereum;
 mod solana;
+mod solana_layout;
 
 pub use address::{
     Network, bitcoin_p2tr, bitcoin_p2wpkh, ethereum_address, solana_address, taproot_output_key, taproot_script,

@@ -64,7 +64,7 @@ pub(super) fn read_private(
     let sealed_path = sealed(path);
     let Some(passphrase) = passphrase else {
         return match read(path) {
-            Ok(text) => Ok((path.to_owned(), trimmed(text))),
+            Ok(text) => Ok((path.to_owned(), trimmed(&text))),
             Err(IdentityError::Read { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && sealed_path.exists() =>
             {
@@ -74,7 +74,7 @@ pub(super) fn read_private(
         };
     };
     match unseal(&read(&sealed_path)?, passphrase) {
-        Ok(text) => Ok((sealed_path, trimmed(text))),
+        Ok(text) => Ok((sealed_path, trimmed(&text))),
         Err(Unsealed::Failed) => Err(IdentityError::Decrypt { path: sealed_path }),
         Err(Unsealed::Work(required)) => Err(IdentityError::WorkFactor { path: sealed_path, required }),
     }
@@ -154,6 +154,6 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-fn trimmed(text: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+fn trimmed(text: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(text.trim_ascii().to_vec())
 }

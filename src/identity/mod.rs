@@ -20,6 +20,8 @@ mod peer_book;
 mod request_files;
 mod request_key;
 mod sealed;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 
 pub use error::IdentityError;

@@ -64,8 +64,9 @@ impl NodeIdentity {
         let public = public_path(directory, &self.name);
         refuse_existing(&private, existing)?;
         refuse_existing(&public, existing)?;
+        let keypair = Zeroizing::new(self.key.to_keypair_bytes());
         let mut text = Zeroizing::new(vec![0; 128]);
-        hex::encode_to_slice(&*Zeroizing::new(self.key.to_keypair_bytes()), &mut text)
+        hex::encode_to_slice(keypair.as_slice(), &mut text)
             .map_err(|_| IdentityError::Encrypt("a key has 64 bytes"))?;
         write_private(&private, &text, protection, existing)?;
         let file = IdentityFile {

@@ -1,10 +1,14 @@
 //! Decisions on requests, as tables.
+#![expect(non_snake_case, reason = "a test is named subject__should_claim")]
 
 use super::*;
 use crate::identity::{Algorithm, RequestKey};
 use crate::ids::{RequestId, Scheme, WalletId};
 use crate::keys::DerivationPath;
 use crate::wire::request::SignRequestBuilder;
+
+/// Who approves with which key.
+type Approvals<'a> = &'a [(&'a str, &'a RequestKey)];
 
 fn key(algorithm: Algorithm) -> RequestKey {
     RequestKey::generate(algorithm).unwrap()
@@ -109,7 +113,7 @@ fn check_approvals__should_want_the_required_and_verify_all() {
     let (alice, bob, eve) = (key(Algorithm::Ed25519), key(Algorithm::P256), key(Algorithm::Ed25519));
     let authorizers = BTreeMap::from([(id("alice"), alice.public()), (id("bob"), bob.public())]);
     let policy = Policy::new(initiator.public()).with_authorizers(authorizers, BTreeSet::from([id("alice")])).unwrap();
-    let cases: [(&[(&str, &RequestKey)], Result<(), PolicyError>); 6] = [
+    let cases: [(Approvals<'_>, Result<(), PolicyError>); 6] = [
         (&[("alice", &alice)], Ok(())),
         (&[("alice", &alice), ("bob", &bob)], Ok(())),
         (&[], Err(PolicyError::ApprovalMissing(id("alice")))),

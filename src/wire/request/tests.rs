@@ -1,4 +1,5 @@
 //! Requests as clients write them. The signed bytes below are the ones that Go and JavaScript produce for these values.
+#![expect(non_snake_case, reason = "a test is named subject__should_claim")]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,8 +7,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ids::{Scheme, WalletId};
+use crate::ids::{Generation, NodeId, Scheme, SessionId, Threshold, WalletId};
 use crate::keys::{DerivationPath, TapTweak};
+use crate::wire::sheet::{MAX_MESSAGE_BYTES, Participant, SHEET_VERSION, Sheet, Task};
 
 fn parse(value: &Value) -> Result<SignRequest, RequestError> {
     SignRequest::parse(value.to_string().as_bytes())
@@ -166,8 +168,8 @@ fn sign__should_pad_digests_and_bound_messages() {
     }
     for key_type in ["ed25519", "taproot"] {
         assert_eq!(message(key_type, &[1, 2]).unwrap(), [1, 2]);
-        assert_eq!(message(key_type, &[5; 65_536]).unwrap().len(), 65_536);
-        assert!(message(key_type, &[5; 65_537]).is_err());
+        assert_eq!(message(key_type, &vec![5; 65_536]).unwrap().len(), 65_536);
+        assert!(message(key_type, &vec![5; 65_537]).is_err());
     }
 }
 
@@ -257,11 +259,43 @@ fn parse__should_hold_the_largest_request() {
             json!({"authorizer_id": format!("{index:0>128}"), "signature": STANDARD.encode([0; MAX_SIGNATURE_BYTES])})
         })
         .collect();
-    let mut request = with("tx", STANDARD.encode([1; 65_536]));
+    let mut request = with("tx", STANDARD.encode(vec![1; 65_536]));
     request["tx_id"] = "x".repeat(256).into();
     request["derivation_path"] = json!(vec![2_147_483_647_u32; 255]);
     request["authorizer_signatures"] = approvals.into();
     assert!(parse(&request).is_ok(), "{} bytes", request.to_string().len());
+}
+
+#[test]
+fn sheet__should_hold_the_largest_request() {
+    let participants: Vec<Participant> = (1..=32_u8)
+        .map(|index| Participant {
+            node: NodeId(uuid::Uuid::from_u128(index.into())),
+            index: index.try_into().unwrap(),
+        })
+        .collect();
+    let sheet = Sheet {
+        version: SHEET_VERSION,
+        cluster: "c".repeat(64).parse().unwrap(),
+        session: SessionId([0xff; 32]),
+        coordinator: participants[31].node,
+        participants,
+        task: Task::Sign {
+            wallet: "w".repeat(128).parse().unwrap(),
+            scheme: Scheme::Bip340,
+            generation: Generation(u32::MAX),
+            threshold: Threshold::new(32, 32).unwrap(),
+            request_id: "x".repeat(256).parse().unwrap(),
+            path: DerivationPath::try_from(vec![2_147_483_647; 255]).unwrap(),
+            tweak: Some(TapTweak::MerkleRoot([0xff; 32])),
+            message: vec![0xff; MAX_MESSAGE_BYTES],
+            request: vec![0xff; MAX_REQUEST_BYTES],
+        },
+        attempt: u32::MAX,
+        deadline_ms: u64::MAX,
+    };
+    let (bytes, hash) = sheet.seal().unwrap();
+    assert_eq!(Sheet::open(&bytes).unwrap(), (sheet, hash));
 }
 
 #[test]
