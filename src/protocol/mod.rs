@@ -13,10 +13,14 @@
 pub mod derivation;
 mod dkls;
 pub mod ecdsa_signing;
+mod echo;
+mod fault;
 pub mod frost_signing;
 pub mod keygen;
 pub mod pair;
 pub mod rng;
+mod rounds;
+pub mod setup;
 pub mod share;
 pub mod slots;
 #[cfg(any(test, feature = "testing"))]

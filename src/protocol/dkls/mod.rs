@@ -23,63 +23,19 @@ use k256::{AffinePoint, FieldBytes, Scalar};
 pub use dkls23_core::protocols::PartyIndex as EngineIndex;
 pub use k256::Secp256k1 as Curve;
 
-use super::{Abort, AbortReason};
+use super::AbortReason;
+use super::fault::Fault;
 use crate::ids::PartyIndex;
-
-/// Why a step failed, before it is known in which round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
-    reason: AbortReason,
-    culprit: Option<PartyIndex>,
-    ban: bool,
-}
-
-impl Fault {
-    /// The engine or the caller failed on this side.
-    pub const OURS: Self = Self { reason: AbortReason::Engine, culprit: None, ban: false };
-
-    /// `culprit` sent what it must not.
-    pub const fn by(culprit: PartyIndex, reason: AbortReason) -> Self {
-        Self { reason, culprit: Some(culprit), ban: false }
-    }
-
-    /// `culprit` cheated where reusable state leaks: never again with it.
-    const fn banned(culprit: PartyIndex) -> Self {
-        Self { reason: AbortReason::ObliviousTransfer, culprit: Some(culprit), ban: true }
-    }
-
-    /// The output is wrong, and nobody can be named.
-    pub const UNATTRIBUTABLE: Self = Self { reason: AbortReason::InvalidSignature, culprit: None, ban: false };
-
-    /// In a run of two, whatever is wrong and not our own fault is the other side's.
-    pub const fn among_two(self, other: PartyIndex) -> Self {
-        match self.reason {
-            AbortReason::Engine => self,
-            AbortReason::InvalidSignature => Self::by(other, AbortReason::InvalidProof),
-            reason => Self { reason, culprit: Some(other), ban: self.ban },
-        }
-    }
-
-    /// The abort of a run that fails this way in `round`.
-    pub fn in_round(self, round: u8) -> Abort {
-        Abort {
-            reason: self.reason,
-            round,
-            culprits: self.culprit.into_iter().collect(),
-            ban: self.culprit.filter(|_| self.ban).into_iter().collect(),
-        }
-    }
-}
 
 /// The engine's name for `party`.
 pub fn engine_index(party: PartyIndex) -> Result<EngineIndex, Fault> {
-    EngineIndex::new(party.get()).map_err(|_| Fault::OURS)
+    EngineIndex::new(party.get()).map_err(|_| Fault::engine())
 }
 
 /// Judges an engine abort by the table of the module. The engine's texts stay behind.
 pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
     if let AbortKind::BanCounterparty(party) = abort.kind {
-        return named(party, me, Fault::banned);
+        return named(party, me, |culprit| Fault::banning(AbortReason::ObliviousTransfer, culprit));
     }
     match abort.reason {
         EngineReason::SessionBindingMismatch { counterparty: party }
@@ -90,15 +46,15 @@ pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
         | EngineReason::OtConsistencyCheckFailed { counterparty: party }
         | EngineReason::GammaUInconsistency { counterparty: party }
         | EngineReason::MultiplicationVerificationFailed { counterparty: party, .. } => {
-            named(party, me, |culprit| Fault::by(culprit, AbortReason::InvalidProof))
+            named(party, me, |culprit| Fault::by(AbortReason::InvalidProof, [culprit]))
         }
         EngineReason::TrivialInstancePoint { counterparty: party } => {
-            named(party, me, |culprit| Fault::by(culprit, AbortReason::Malformed))
+            named(party, me, |culprit| Fault::by(AbortReason::Malformed, [culprit]))
         }
         EngineReason::PolynomialInconsistency
         | EngineReason::SignatureVerificationFailed
         | EngineReason::ZeroDenominator
-        | EngineReason::TrivialPublicKey => Fault::UNATTRIBUTABLE,
+        | EngineReason::TrivialPublicKey => Fault::by(AbortReason::InvalidSignature, []),
         // Spelt out, so that a reason which a new version adds is the only one to fall through.
         EngineReason::InvalidPartyIndex { .. }
         | EngineReason::WrongCounterpartyCount { .. }
@@ -117,7 +73,17 @@ pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
         | EngineReason::PhaseCalledOutOfOrder { .. }
         | EngineReason::InvalidHex { .. }
         | EngineReason::InvalidLocalState { .. }
-        | _ => Fault::OURS,
+        | _ => Fault::engine(),
+    }
+}
+
+/// Judges an engine abort in a run of two: what nobody can be named for among many is the other's doing here.
+pub fn fault_among_two(abort: &EngineAbort, me: PartyIndex, other: PartyIndex) -> Fault {
+    match abort.reason {
+        EngineReason::PolynomialInconsistency | EngineReason::TrivialPublicKey => {
+            Fault::by(AbortReason::InvalidProof, [other])
+        }
+        _ => fault_of(abort, me),
     }
 }
 
@@ -125,7 +91,7 @@ pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
 fn named(party: EngineIndex, me: PartyIndex, fault: impl FnOnce(PartyIndex) -> Fault) -> Fault {
     match PartyIndex::try_from(party.as_u8()) {
         Ok(culprit) if culprit != me => fault(culprit),
-        _ => Fault::OURS,
+        _ => Fault::engine(),
     }
 }
 
@@ -163,39 +129,35 @@ mod tests {
         let recoverable = |reason| fault_of(&EngineAbort::recoverable(engine(1), reason), me);
         let gamma = || EngineReason::GammaUInconsistency { counterparty: two };
 
-        assert_eq!(fault_of(&EngineAbort::ban(engine(1), two, gamma()), me), Fault::banned(party(2)));
+        let banned = fault_of(&EngineAbort::ban(engine(1), two, gamma()), me);
+        assert_eq!(banned, Fault::banning(AbortReason::ObliviousTransfer, party(2)));
         for reason in [
             gamma(),
             EngineReason::SessionBindingMismatch { counterparty: two },
             EngineReason::CommitmentMismatch { counterparty: two },
             EngineReason::ChainCodeCommitmentFailed { party: two },
         ] {
-            assert_eq!(recoverable(reason), Fault::by(party(2), AbortReason::InvalidProof));
+            assert_eq!(recoverable(reason), Fault::by(AbortReason::InvalidProof, [party(2)]));
         }
-        assert_eq!(
-            recoverable(EngineReason::TrivialInstancePoint { counterparty: two }),
-            Fault::by(party(2), AbortReason::Malformed)
-        );
+        let trivial = recoverable(EngineReason::TrivialInstancePoint { counterparty: two });
+        assert_eq!(trivial, Fault::by(AbortReason::Malformed, [party(2)]));
         for reason in [EngineReason::PolynomialInconsistency, EngineReason::SignatureVerificationFailed] {
-            assert_eq!(recoverable(reason), Fault::UNATTRIBUTABLE);
+            assert_eq!(recoverable(reason), Fault::by(AbortReason::InvalidSignature, []));
         }
         for reason in [
             EngineReason::MissingMulState { counterparty: two },
             EngineReason::DuplicateSender { sender: two },
             EngineReason::ProofVerificationFailed { counterparty: engine(1) },
         ] {
-            assert_eq!(recoverable(reason), Fault::OURS);
+            assert_eq!(recoverable(reason), Fault::engine());
         }
     }
 
     #[test]
-    fn fault__should_ban_only_with_a_culprit_and_name_the_other_of_two() {
-        let banned = Fault::banned(party(2)).in_round(2);
-        assert_eq!((banned.culprits, banned.ban), ([party(2)].into(), [party(2)].into()));
-        let ours = Fault::OURS.among_two(party(2)).in_round(1);
-        assert_eq!((ours.reason, ours.culprits.len()), (AbortReason::Engine, 0));
-        let theirs = Fault::UNATTRIBUTABLE.among_two(party(2)).in_round(3);
-        assert_eq!((theirs.reason, theirs.culprits), (AbortReason::InvalidProof, [party(2)].into()));
+    fn fault_among_two__should_name_the_other_and_never_for_a_failure_of_ours() {
+        let judge = |reason| fault_among_two(&EngineAbort::recoverable(engine(1), reason), party(1), party(2));
+        assert_eq!(judge(EngineReason::TrivialPublicKey), Fault::by(AbortReason::InvalidProof, [party(2)]));
+        assert_eq!(judge(EngineReason::TrivialKeyShare), Fault::engine());
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::thread;
 
 use super::*;
 use crate::ids::{Epoch, PartyIndex, SheetHash};
+use crate::protocol::setup::SetupError;
 use crate::protocol::testbed::{Ending, Envelope, Outcome, Parties, contexts, run, run_with};
 use crate::protocol::{AbortReason, Dropped, Party, RunContext};
 
@@ -28,7 +29,7 @@ fn party(index: u8) -> PartyIndex {
 
 fn parties(session: u8) -> Parties<PairState> {
     let party = |context: RunContext| -> (PartyIndex, Box<dyn Party<Output = PairState>>) {
-        (context.me, Box::new(PairSetup::new(&context, Epoch(1)).unwrap()))
+        (context.me, Box::new(PairSetup::new(context, Epoch(1)).unwrap()))
     };
     contexts(session, &[1, 2]).into_iter().map(party).collect()
 }
@@ -88,11 +89,11 @@ fn pair_setup__should_give_two_halves_that_fit() {
 fn pair_setup__should_run_between_one_and_two_only() {
     for indices in [&[1, 3][..], &[2, 3], &[1], &[1, 2, 3]] {
         for context in contexts(1, indices) {
-            assert_eq!(PairSetup::new(&context, Epoch(1)).err(), Some(PairError::Parties), "{indices:?}");
+            assert_eq!(PairSetup::new(context, Epoch(1)).err(), Some(SetupError::Committee), "{indices:?}");
         }
     }
     let outsider = RunContext { session: SheetHash([1; 32]), me: party(3), parties: [1, 2].map(party).into() };
-    assert_eq!(PairSetup::new(&outsider, Epoch(1)).err(), Some(PairError::Parties));
+    assert_eq!(PairSetup::new(outsider, Epoch(1)).err(), Some(SetupError::NotAParticipant));
 }
 
 #[test]
