@@ -12,13 +12,25 @@
 //! | `TrivialInstancePoint` | `Malformed` | j | none |
 //! | `PolynomialInconsistency` (public shares do not add up to the key), `SignatureVerificationFailed`, `ZeroDenominator`, `TrivialPublicKey` | `InvalidSignature` | none: every signer contributed | none |
 //! | wrong counts, indices, routing, missing or malformed local state, a phase out of order, and any reason that names this party | `Engine` | none: checked before the call, so our own fault | none |
+//!
+//! # What wipes itself
+//!
+//! The engine's pair state, the data that signing keeps between rounds, and its party do (the build fails if the former
+//! stop to). The data that a key generation keeps does not: [`pair`](super::pair) wipes it. Many of these types are
+//! printable; none of ours that holds one is.
 
 pub mod message;
 
+use dkls23_core::protocols::signing::{
+    Broadcast3to4, KeepPhase1to2, KeepPhase2to3, SignData, TransmitPhase2to3, UniqueKeep1to2, UniqueKeep2to3,
+};
 use dkls23_core::protocols::{Abort as EngineAbort, AbortKind, AbortReason as EngineReason};
+use dkls23_core::utilities::multiplication::{MulReceiver, MulSender};
+use dkls23_core::utilities::zero_shares::ZeroShare;
 use k256::elliptic_curve::ff::PrimeField;
 use k256::elliptic_curve::group::GroupEncoding;
 use k256::{AffinePoint, FieldBytes, Scalar};
+use zeroize::ZeroizeOnDrop;
 
 pub use dkls23_core::protocols::PartyIndex as EngineIndex;
 pub use k256::Secp256k1 as Curve;
@@ -26,6 +38,20 @@ pub use k256::Secp256k1 as Curve;
 use super::AbortReason;
 use super::fault::Fault;
 use crate::ids::PartyIndex;
+
+const fn wipes_itself<T: ZeroizeOnDrop>() {}
+const _: () = {
+    wipes_itself::<MulSender<Curve>>();
+    wipes_itself::<MulReceiver<Curve>>();
+    wipes_itself::<ZeroShare>();
+    wipes_itself::<SignData>();
+    wipes_itself::<UniqueKeep1to2<Curve>>();
+    wipes_itself::<UniqueKeep2to3<Curve>>();
+    wipes_itself::<KeepPhase1to2<Curve>>();
+    wipes_itself::<KeepPhase2to3<Curve>>();
+    wipes_itself::<TransmitPhase2to3<Curve>>();
+    wipes_itself::<Broadcast3to4<Curve>>();
+};
 
 /// The engine's name for `party`.
 pub fn engine_index(party: PartyIndex) -> Result<EngineIndex, Fault> {

@@ -10,16 +10,19 @@
 //! Every signer ends with the signature: low s, with its recovery id, verified under the key by independent code.
 //!
 //! What a run is bound to: the sheet's hash (the engine's sign id); the wallet, by the caller's context, its key and
-//! its threshold (the engine's session id); the key that signs, the digest, the signer set. A message of any other run
-//! fails its binding before its content is looked at.
+//! its threshold (the engine's session id); the key that signs, the digest, the signer set. A message of rounds 1 and 2 of
+//! any other run fails its binding before its content is looked at; one of round 3 spoils the signature.
 //!
 //! The indices are those of the wallet throughout. A pair state knows none: its setup ran under the indices 1 and 2,
 //! and what it left depends on nothing but which side one is on. Where the engine orders the two of a pair (the sign of
 //! a zero share, the digest of a pair's setup), it orders them by the wallet's indices on both sides.
 //!
-//! Who is blamed for what is the table of the [`dkls`](super::dkls) module; what does not decode names its sender. The
-//! two checks that nobody can be named for, the sum of the public shares and the final signature, say so: try again
-//! with other signers, and exclude by elimination.
+//! Two halves of a pair that do not fit are noticed before any transfer is looked at, since what fails there bans. The
+//! abort, `PairMismatch`, names the other side, which need not be the one that is out of date: the remedy is a new setup.
+//!
+//! Who is blamed for what else is the table of the `dkls` module; what does not decode names its sender. The two checks
+//! that nobody can be named for, the sum of the public shares and the final signature, say so: try again with other
+//! signers, and exclude by elimination.
 
 mod key;
 mod stage;

@@ -21,8 +21,10 @@
 
 mod setup;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testbed;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 
 pub use setup::PairSetup;
 pub use state::{PairFingerprint, PairState};

@@ -159,13 +159,17 @@ impl PairSetup {
     }
 
     fn open(&mut self, ours: Box<Committed>, theirs: SetupCommitments) -> Result<Progress<PairState>, Fault> {
-        let (zero, zero_sent, mul, mul_sent, chain) = dkg::phase3::<Curve>(&self.data, &ours.zero, &ours.chain);
+        let (zero, mut zero_sent, mul, mul_sent, chain) = dkg::phase3::<Curve>(&self.data, &ours.zero, &ours.chain);
         let said = SetupOpenings {
             proof: ours.proof.proof.clone(),
-            zero: zero_sent.into_iter().next().ok_or_else(Fault::engine)?,
+            zero: zero_sent.first().cloned().ok_or_else(Fault::engine)?,
             mul: mul_sent.into_iter().next().ok_or_else(Fault::engine)?,
             chain: chain.clone(),
         };
+        for sent in &mut zero_sent {
+            sent.seed.zeroize();
+            sent.salt.zeroize();
+        }
         let opened = Opened { ours, theirs, zero, mul, chain };
         let outgoing = self.say(3, &said)?;
         self.stage = Stage::Opened(Box::new(opened));

@@ -168,7 +168,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::pair::tests::established;
+    use crate::protocol::pair::testbed::established;
 
     /// `bytes` with `change` made to what the checksum covers, and a checksum that fits.
     fn resealed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

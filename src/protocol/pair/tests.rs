@@ -1,37 +1,12 @@
-use std::sync::{Arc, OnceLock};
-use std::thread;
-
+use super::testbed::{established, parties};
 use super::*;
 use crate::ids::{Epoch, PartyIndex, SheetHash};
 use crate::protocol::setup::SetupError;
-use crate::protocol::testbed::{Ending, Envelope, Outcome, Parties, contexts, run, run_with};
-use crate::protocol::{AbortReason, Dropped, Party, RunContext};
-
-/// Both halves of a pair, by their index in its setup.
-pub(in crate::protocol) type Halves = [Arc<PairState>; 2];
-
-/// The states of a few pairs, set up once for all tests of the process: a setup takes about a second.
-pub(in crate::protocol) fn established() -> &'static [Halves] {
-    static PAIRS: OnceLock<Vec<Halves>> = OnceLock::new();
-    PAIRS.get_or_init(|| {
-        let set_up = |session| {
-            let states = run(parties(session)).into_outputs().unwrap().into_values().map(Arc::new);
-            states.collect::<Vec<_>>().try_into().ok().unwrap()
-        };
-        let setups: Vec<_> = (1..=3).map(|session| thread::spawn(move || set_up(session))).collect();
-        setups.into_iter().map(|setup| setup.join().unwrap()).collect()
-    })
-}
+use crate::protocol::testbed::{Ending, Envelope, Outcome, contexts, run_with};
+use crate::protocol::{AbortReason, Dropped, RunContext};
 
 fn party(index: u8) -> PartyIndex {
     PartyIndex::try_from(index).unwrap()
-}
-
-fn parties(session: u8) -> Parties<PairState> {
-    let party = |context: RunContext| -> (PartyIndex, Box<dyn Party<Output = PairState>>) {
-        (context.me, Box::new(PairSetup::new(context, Epoch(1)).unwrap()))
-    };
-    contexts(session, &[1, 2]).into_iter().map(party).collect()
 }
 
 /// Changes the bytes of a message.

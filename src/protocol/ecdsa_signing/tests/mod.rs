@@ -9,7 +9,7 @@ use crate::ids::SheetHash;
 use crate::keys::{ChainCode, DerivationPath};
 use crate::protocol::Dropped;
 use crate::protocol::derivation::derive;
-use crate::protocol::pair::tests::established;
+use crate::protocol::pair::testbed::established;
 use crate::protocol::rng::os;
 use crate::protocol::testbed::{Outcome, Parties, contexts, deal, run, run_in_order, run_with, subsets};
 
