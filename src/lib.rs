@@ -1,11 +1,23 @@
 //! quorate: a threshold-signature wallet node built of supervised actors.
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod clock;
 pub mod error;
+pub mod identity;
 pub mod ids;
+pub mod keygen;
 pub mod keys;
+pub mod node;
+pub mod pairing;
+pub mod policy;
 pub mod protocol;
+pub mod registry;
 pub mod secret;
+pub mod session;
+pub mod signing;
+pub mod storage;
 pub mod supervision;
+pub mod transport;
+pub mod wallet;
 pub mod wire;

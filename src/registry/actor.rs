@@ -34,8 +34,6 @@ pub enum RegistryMsg {
     InjectPanic,
 }
 
-impl ractor::Message for RegistryMsg {}
-
 impl From<PeerEvent> for RegistryMsg {
     fn from(event: PeerEvent) -> Self {
         Self::Peer(event)

@@ -52,8 +52,6 @@ pub enum SessionMsg<O> {
     InjectPanic,
 }
 
-impl<O: Send + 'static> ractor::Message for SessionMsg<O> {}
-
 /// The engine, back from the pool, and what the step led to.
 pub struct StepDone<O> {
     party: Box<dyn Party<Output = O>>,

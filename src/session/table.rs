@@ -67,7 +67,7 @@ impl SheetContext {
         let (sheet, hash) = Sheet::open(&bytes).map_err(|_| Code::MsgValidation)?;
         let genuine = hash == announced
             && sheet.coordinator == from
-            && peers.verify(from, SHEET_DOMAIN, &[&hash.0], &signature);
+            && peers.verify(from, SHEET_DOMAIN, &[&hash.0], &signature).is_ok();
         if genuine { Ok(Self { sheet, hash, bytes, signature }) } else { Err(Code::ProtocolViolation) }
     }
 

@@ -1,6 +1,7 @@
 //! What crosses between nodes and from clients, as plain values: formats, versions, limits.
 
 pub mod codec;
+pub mod frame;
 pub mod message;
 pub mod request;
 pub mod sheet;

@@ -79,6 +79,9 @@ pub struct EcdsaSigning {
 }
 
 impl EcdsaSigning {
+    /// The round whose messages carry the shares of the signature: without them, what went before it is of no use.
+    pub const SHARE_ROUND: u8 = ROUNDS;
+
     /// The run of `context`, whose parties are exactly the t signers by their indices in the wallet: signs `digest` with
     /// `share` under `derived`.
     ///

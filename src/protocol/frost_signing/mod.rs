@@ -87,6 +87,9 @@ enum Stage {
 type Step = Progress<Signature>;
 
 impl FrostSigning {
+    /// The round whose messages carry the shares of the signature: what went before it says nothing of the message.
+    pub const SHARE_ROUND: u8 = ROUNDS;
+
     /// Prepares to sign `message` with the key of `share`, derived as `derived` says and tweaked by `tweak`: without a
     /// tweak, the derived key itself signs.
     ///

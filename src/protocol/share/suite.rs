@@ -115,7 +115,7 @@ mod tests {
             for scheme in Scheme::ALL {
                 with_suite!(scheme, C => {
                     let encoded = ScalarField::<C>::serialize(&small_scalar::<C>(number));
-                    assert_eq!(identifier::<C>(party).unwrap().serialize(), AsRef::<[u8]>::as_ref(&encoded), "{number} {scheme}");
+                    assert_eq!(identifier::<C>(party).unwrap().serialize(), encoded, "{number} {scheme}");
                 });
             }
         }

@@ -1,0 +1,102 @@
+//! What the two ends of a link say to each other, besides what their nodes say.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::ids::{Epoch, NodeId};
+use crate::wire::codec::{self, CodecError};
+use crate::wire::message::{MAX_LISTED_NODES, MAX_PEER_MESSAGE_BYTES, PeerMessage};
+
+/// The longest encoded control message, in bytes: a heartbeat that lists [`MAX_LISTED_NODES`] peers.
+const MAX_CONTROL_BYTES: usize = 1600;
+
+/// What a node says about itself with every heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether it takes part in sessions.
+    pub serving: bool,
+    /// The peers that it holds a pair setup with, and the setup's epoch; at most [`MAX_LISTED_NODES`].
+    pub pairs: Vec<(NodeId, Epoch)>,
+}
+
+/// A message between the links themselves.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Control {
+    /// I am here.
+    Beat(Beat),
+    /// I end this link.
+    Goodbye,
+}
+
+/// A heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Beat {
+    /// Counts the sender's beats in this life of its link, from 1.
+    pub(super) sequence: u64,
+    /// The highest sequence that it has heard from the receiver, or 0: what acknowledges the receiver's beats.
+    pub(super) heard: u64,
+    /// Whether it answers a beat at once. Those that do are not answered.
+    pub(super) answer: bool,
+    /// What the sender says about itself.
+    pub(super) readiness: Readiness,
+}
+
+impl Control {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        codec::encode(self, MAX_CONTROL_BYTES)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let control: Self = codec::decode(bytes, MAX_CONTROL_BYTES)?;
+        match &control {
+            Self::Beat(beat) if beat.readiness.pairs.len() > MAX_LISTED_NODES => Err(CodecError::Malformed),
+            Self::Beat(_) | Self::Goodbye => Ok(control),
+        }
+    }
+}
+
+/// Encodes a message between nodes, which may hold secret shares.
+pub(super) fn encode_message(message: &PeerMessage) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+    codec::encode_secret(message, MAX_PEER_MESSAGE_BYTES)
+}
+
+/// Decodes a message between nodes.
+pub(super) fn decode_message(bytes: &[u8]) -> Result<PeerMessage, CodecError> {
+    codec::decode(bytes, MAX_PEER_MESSAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::transport::credit::SMALL_FRAME_BYTES;
+
+    fn beat(pairs: usize) -> Control {
+        let pairs = (0..pairs).map(|i| (NodeId(Uuid::from_u128(i as u128)), Epoch(u64::MAX))).collect();
+        let readiness = Readiness { serving: true, pairs };
+        Control::Beat(Beat { sequence: u64::MAX, heard: u64::MAX, answer: true, readiness })
+    }
+
+    #[test]
+    fn beat__should_fit_the_reserve_however_full() {
+        let bytes = beat(MAX_LISTED_NODES).encode().unwrap();
+        assert_eq!(Control::decode(&bytes).unwrap(), beat(MAX_LISTED_NODES));
+        assert!(bytes.len() + 200 < SMALL_FRAME_BYTES, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn beat__should_not_list_more_nodes_than_there_can_be() {
+        let bytes = rmp_serde::to_vec_named(&beat(MAX_LISTED_NODES + 1)).unwrap();
+        assert!(Control::decode(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn control__should_survive_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = Control::decode(&bytes);
+            let _ = decode_message(&bytes);
+        }
+    }
+}
