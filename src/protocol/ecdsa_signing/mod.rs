@@ -91,7 +91,7 @@ impl EcdsaSigning {
     /// # Errors
     /// When share, derived key, signers and pairs do not belong together.
     pub fn new(
-        context: RunContext,
+        context: &RunContext,
         share: &KeyShare,
         pairs: BTreeMap<PartyIndex, Arc<PairState>>,
         derived: &Derived,
@@ -130,7 +130,7 @@ impl EcdsaSigning {
                 counterparties: counterparties.map_err(|_| SetupError::Committee)?,
                 message_hash: digest,
             },
-            slots: Slots::new(&context, ROUNDS, MAX_PAYLOAD_BYTES),
+            slots: Slots::new(context, ROUNDS, MAX_PAYLOAD_BYTES),
             stage: Stage::Created,
         })
     }

@@ -107,7 +107,7 @@ impl PairSetup {
     ///
     /// # Errors
     /// When the parties are not 1 and 2, or this party is neither.
-    pub fn new(context: RunContext, epoch: Epoch) -> Result<Self, SetupError> {
+    pub fn new(context: &RunContext, epoch: Epoch) -> Result<Self, SetupError> {
         if !context.parties.contains(&context.me) {
             return Err(SetupError::NotAParticipant);
         }
@@ -125,7 +125,7 @@ impl PairSetup {
             me: context.me,
             peer,
             epoch,
-            slots: Slots::new(&context, ROUNDS, SetupOpenings::MAX_BYTES),
+            slots: Slots::new(context, ROUNDS, SetupOpenings::MAX_BYTES),
             data,
             transcript: Transcript::new(context.session, epoch, context.me < peer),
             stage: Stage::Created,

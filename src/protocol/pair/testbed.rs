@@ -31,7 +31,7 @@ pub fn established() -> &'static [Halves] {
 /// Both sides of one setup for epoch 1.
 pub(super) fn parties(session: u8) -> Parties<PairState> {
     let party = |context: RunContext| -> (PartyIndex, Box<dyn Party<Output = PairState>>) {
-        (context.me, Box::new(PairSetup::new(context, Epoch(1)).unwrap()))
+        (context.me, Box::new(PairSetup::new(&context, Epoch(1)).unwrap()))
     };
     contexts(session, &[1, 2]).into_iter().map(party).collect()
 }

@@ -64,11 +64,11 @@ fn pair_setup__should_give_two_halves_that_fit() {
 fn pair_setup__should_run_between_one_and_two_only() {
     for indices in [&[1, 3][..], &[2, 3], &[1], &[1, 2, 3]] {
         for context in contexts(1, indices) {
-            assert_eq!(PairSetup::new(context, Epoch(1)).err(), Some(SetupError::Committee), "{indices:?}");
+            assert_eq!(PairSetup::new(&context, Epoch(1)).err(), Some(SetupError::Committee), "{indices:?}");
         }
     }
     let outsider = RunContext { session: SheetHash([1; 32]), me: party(3), parties: [1, 2].map(party).into() };
-    assert_eq!(PairSetup::new(outsider, Epoch(1)).err(), Some(SetupError::NotAParticipant));
+    assert_eq!(PairSetup::new(&outsider, Epoch(1)).err(), Some(SetupError::NotAParticipant));
 }
 
 #[test]

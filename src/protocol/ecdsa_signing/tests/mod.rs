@@ -39,7 +39,7 @@ impl Wallet {
         derived: &Derived,
     ) -> Result<EcdsaSigning, SetupError> {
         let share = &self.shares[usize::from(context.me.get()) - 1];
-        EcdsaSigning::new(context.clone(), share, pairs, derived, &self.context, DIGEST)
+        EcdsaSigning::new(context, share, pairs, derived, &self.context, DIGEST)
     }
 
     /// The engines of one session of `signers`.
@@ -213,7 +213,7 @@ fn signing__should_refuse_what_does_not_belong_together() {
     }
     assert_eq!(refusal(&context(1, &[2, 3]), &root), Some(SetupError::NotAParticipant));
     let stranger = EcdsaSigning::new(
-        context(2, &[1, 2]),
+        &context(2, &[1, 2]),
         &wallet.shares[0],
         pairs_of(&context(2, &[1, 2])),
         &root,
