@@ -38,7 +38,7 @@ const ROUNDS: u8 = 3;
 /// Every party of the setup must take part.
 const PARTIES: u8 = 2;
 
-/// One side of a pair setup. Compute time per side: 0.3 s, most of it in the second half.
+/// One side of a pair setup. Compute time per side: 0.4 s, most of it in the second half.
 pub struct PairSetup {
     me: PartyIndex,
     peer: PartyIndex,
