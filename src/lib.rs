@@ -8,6 +8,7 @@ pub mod identity;
 pub mod ids;
 pub mod keygen;
 pub mod keys;
+pub mod local_cluster;
 pub mod node;
 pub mod pairing;
 pub mod policy;

@@ -291,9 +291,7 @@ impl Actor for KeygenActor {
         event: SupervisionEvent,
         state: &mut KeygenState,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(cell, _) | SupervisionEvent::ActorTerminated(cell, _, _) = event
-            && let Some((sheet, true)) = state.sessions.gone(&cell).await
-        {
+        if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a key generation session failed without a report");
             let body = || SessionBody::Abort { code: Code::Internal, culprits: Vec::new(), round: 0 };
             state.tell_others(&sheet, body);

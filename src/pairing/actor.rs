@@ -236,9 +236,7 @@ impl Actor for PairingActor {
         event: SupervisionEvent,
         state: &mut PairingState,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(cell, _) | SupervisionEvent::ActorTerminated(cell, _, _) = event
-            && let Some((sheet, true)) = state.sessions.gone(&cell).await
-        {
+        if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a pair setup failed without a report");
             if let Some(peer) = state.with.remove(&sheet.hash) {
                 state.failed(peer);

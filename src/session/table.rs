@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::actor::REPORTED;
 use super::{SessionActor, SessionArgs, SessionMsg};
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
@@ -208,15 +209,20 @@ impl<O: Send + 'static> Sessions<O> {
         }
     }
 
-    /// A session's actor is gone: joins it, and says which session it was and whether it had not been reported as ended.
-    pub async fn gone(&mut self, cell: &ActorCell) -> Option<(Arc<SheetContext>, bool)> {
+    /// Takes note of a supervision event. If a session's actor is gone, joins it; if it will not have reported its end,
+    /// says which one it was.
+    pub async fn gone(&mut self, event: SupervisionEvent) -> Option<Arc<SheetContext>> {
+        let (cell, reported) = match event {
+            SupervisionEvent::ActorFailed(cell, _) => (cell, false),
+            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.as_deref() == Some(REPORTED)),
+            _ => return None,
+        };
         let session = self.by_actor.remove(&cell.get_id())?;
         let running = self.running.remove(&session)?;
         // Its state is dropped when the handle completes; an abnormal end of the task is what we were told of.
         let _ = running.handle.await;
-        let unreported = !self.ended.contains(&session);
         self.ended(session);
-        Some((running.sheet, unreported))
+        (!reported).then_some(running.sheet)
     }
 
     /// How many sessions run.

@@ -207,9 +207,7 @@ impl Actor for SigningActor {
         event: SupervisionEvent,
         state: &mut SigningState,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(cell, _) | SupervisionEvent::ActorTerminated(cell, _, _) = event
-            && let Some((sheet, true)) = state.sessions.gone(&cell).await
-        {
+        if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a signing session failed without a report");
             for participant in sheet.sheet.participants.iter().filter(|p| p.node != state.args.identity.id()) {
                 let body = SessionBody::Abort { code: Code::Internal, culprits: Vec::new(), round: 0 };
