@@ -1,6 +1,7 @@
 //! Why a run cannot even begin: the caller's parameters do not fit together.
 
 use crate::error::Code;
+use crate::ids::PartyIndex;
 use crate::protocol::share::ShareError;
 
 /// A run that was refused at its construction. None of this depends on what a peer sends during the run.
@@ -9,7 +10,8 @@ pub enum SetupError {
     /// This party is not among the parties.
     #[error("this party takes no part in the session")]
     NotAParticipant,
-    /// The parties are not exactly those that the protocol needs: 1 to n for key generation, t of 1 to n for signing.
+    /// The parties are not exactly those that the protocol needs: 1 to n for key generation, t of 1 to n for signing,
+    /// 1 and 2 for a pair setup.
     #[error("participants are not a committee of the key's threshold")]
     Committee,
     /// The share belongs to another party than the one that takes part.
@@ -27,6 +29,9 @@ pub enum SetupError {
     /// A taproot tweak for a key that is no taproot key.
     #[error("only a taproot key is tweaked")]
     Tweak,
+    /// There is no pair state for a signer (ECDSA only).
+    #[error("there is no pair state for signer {0}")]
+    MissingPair(PartyIndex),
     /// The message is longer than any that is signed.
     #[error("message is longer than 64 KiB")]
     MessageTooLong,
@@ -41,6 +46,7 @@ impl SetupError {
     pub const fn code(self) -> Code {
         match self {
             Self::Share(error) => error.code(),
+            Self::MissingPair(_) => Code::PairMismatch,
             _ => Code::MsgValidation,
         }
     }

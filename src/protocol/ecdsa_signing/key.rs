@@ -4,24 +4,24 @@ use k256::{AffinePoint, ProjectivePoint, Scalar};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::EcdsaError;
 use crate::keys::PublicKey;
 use crate::protocol::derivation::Derived;
 use crate::protocol::dkls::{point, scalar};
-use crate::protocol::share::KeyShare;
+use crate::protocol::setup::SetupError;
+use crate::protocol::share::{KeyShare, ShareError};
 use crate::secret::SecretBytes;
 
 /// The share of the derived key, 32 bytes big-endian: the constant that shifts the polynomial shifts every value of it.
-pub(super) fn derived_share(share: &KeyShare, derived: &Derived) -> Result<SecretBytes, EcdsaError> {
-    let wallet = decode_key(&share.public_key()).ok_or(EcdsaError::Derivation)?;
-    let tweak = scalar(derived.tweak.as_bytes()).ok_or(EcdsaError::Derivation)?;
+pub(super) fn derived_share(share: &KeyShare, derived: &Derived) -> Result<SecretBytes, SetupError> {
+    let wallet = decode_key(&share.public_key()).ok_or(SetupError::WrongKey)?;
+    let tweak = scalar(derived.tweak.as_bytes()).ok_or(SetupError::WrongKey)?;
     let key = ProjectivePoint::from(wallet) + ProjectivePoint::GENERATOR * tweak;
     if decode_key(&derived.public_key) != Some(key.to_affine()) {
-        return Err(EcdsaError::Derivation);
+        return Err(SetupError::WrongKey);
     }
     let bytes = share.signing_scalar();
-    let bytes = Zeroizing::new(<[u8; 32]>::try_from(bytes.expose()).map_err(|_| EcdsaError::Derivation)?);
-    let share: Zeroizing<Scalar> = Zeroizing::new(scalar(&bytes).ok_or(EcdsaError::Derivation)?);
+    let bytes = Zeroizing::new(<[u8; 32]>::try_from(bytes.expose()).map_err(|_| ShareError::Scalar)?);
+    let share: Zeroizing<Scalar> = Zeroizing::new(scalar(&bytes).ok_or(ShareError::Scalar)?);
     let sum = Zeroizing::new(*share + tweak);
     let encoded = Zeroizing::new(sum.to_bytes());
     Ok(SecretBytes::copy_from(&encoded))

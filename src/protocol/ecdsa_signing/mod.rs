@@ -10,16 +10,19 @@
 //! Every signer ends with the signature: low s, with its recovery id, verified under the key by independent code.
 //!
 //! What a run is bound to: the sheet's hash (the engine's sign id); the wallet, by the caller's context, its key and
-//! its threshold (the engine's session id); the key that signs, the digest, the signer set. A message of any other run
-//! fails its binding before its content is looked at.
+//! its threshold (the engine's session id); the key that signs, the digest, the signer set. A message of rounds 1 and 2 of
+//! any other run fails its binding before its content is looked at; one of round 3 spoils the signature.
 //!
 //! The indices are those of the wallet throughout. A pair state knows none: its setup ran under the indices 1 and 2,
 //! and what it left depends on nothing but which side one is on. Where the engine orders the two of a pair (the sign of
 //! a zero share, the digest of a pair's setup), it orders them by the wallet's indices on both sides.
 //!
-//! Who is blamed for what is the table of the [`dkls`](super::dkls) module; what does not decode names its sender. The
-//! two checks that nobody can be named for, the sum of the public shares and the final signature, say so: try again
-//! with other signers, and exclude by elimination.
+//! Two halves of a pair that do not fit are noticed before any transfer is looked at, since what fails there bans. The
+//! abort, `PairMismatch`, names the other side, which need not be the one that is out of date: the remedy is a new setup.
+//!
+//! Who is blamed for what else is the table of the `dkls` module; what does not decode names its sender. The two checks
+//! that nobody can be named for, the sum of the public shares and the final signature, say so: try again with other
+//! signers, and exclude by elimination.
 
 mod key;
 mod stage;
@@ -39,13 +42,15 @@ use zeroize::Zeroizing;
 
 use self::key::{decode_key, derived_share, session_id, unhex};
 use self::stage::{Combining, Multiplying, Opening, Stage};
-use crate::error::Code;
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::{PublicKey, Signature};
 use crate::protocol::derivation::Derived;
 use crate::protocol::dkls::message::{self, Message, Multiply, Route};
-use crate::protocol::dkls::{Curve, Fault, engine_index, fault_of, scalar};
+use crate::protocol::dkls::{Curve, engine_index, fault_of, scalar};
+use crate::protocol::fault::Fault;
 use crate::protocol::pair::PairState;
+use crate::protocol::rounds::Staged;
+use crate::protocol::setup::SetupError;
 use crate::protocol::share::KeyShare;
 use crate::protocol::slots::{Received, Slots};
 use crate::protocol::verify::verify;
@@ -56,56 +61,21 @@ const ROUNDS: u8 = 3;
 /// The longest payload of a round, in bytes.
 const MAX_PAYLOAD_BYTES: usize = <TransmitPhase2to3<Curve> as Message>::MAX_BYTES;
 
-/// Why a signing run cannot begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum EcdsaError {
-    /// The share, or the key to sign for, belongs to another scheme.
-    #[error("the key is not an ECDSA key")]
-    Scheme,
-    /// The parties are not exactly t of the committee, or this party is not the share's.
-    #[error("the signers are not t of the committee with this party among them")]
-    Committee,
-    /// There is no pair state for a signer.
-    #[error("there is no pair state for signer {0}")]
-    MissingPair(PartyIndex),
-    /// The key to sign for is not the wallet's key plus the tweak times the generator, or the share is no scalar.
-    #[error("the derived key is not the key that its tweak leads to")]
-    Derivation,
-}
-
-impl EcdsaError {
-    /// The stable code of the error.
-    #[must_use]
-    pub const fn code(self) -> Code {
-        match self {
-            Self::Committee => Code::MsgValidation,
-            Self::MissingPair(_) => Code::PairMismatch,
-            Self::Scheme | Self::Derivation => Code::Internal,
-        }
-    }
-}
-
 /// One signer's side of one ECDSA signature.
 ///
-/// Compute time of a signer in 2-of-3: 4 ms; it grows with the number of signers. Holds 52 KB of pair state for every
+/// Compute time of a signer in 2-of-3: 5 ms; it grows with the number of signers (5-of-9: 18 ms). Holds 52 KB of pair state for every
 /// other signer from its start to its end.
 pub struct EcdsaSigning {
     me: PartyIndex,
     pairs: BTreeMap<PartyIndex, Arc<PairState>>,
     threshold: Threshold,
     session_id: [u8; 32],
-    /// The derived share, until the run starts; 32 bytes, big-endian.
+    /// The share of the derived key: 32 bytes, big-endian.
     share: SecretBytes,
     key: PublicKey,
     data: SignData,
     slots: Slots,
     stage: Stage,
-}
-
-/// What a complete round leads to.
-enum Step {
-    Say(Vec<Outgoing>),
-    Done(Signature),
 }
 
 impl EcdsaSigning {
@@ -127,23 +97,25 @@ impl EcdsaSigning {
         derived: &Derived,
         wallet: &[u8],
         digest: [u8; 32],
-    ) -> Result<Self, EcdsaError> {
+    ) -> Result<Self, SetupError> {
         let threshold = share.threshold();
         if share.scheme() != Scheme::Ecdsa || derived.public_key.scheme() != Scheme::Ecdsa {
-            return Err(EcdsaError::Scheme);
+            return Err(SetupError::Scheme);
         }
         let of_committee = |party: &PartyIndex| party.get() <= threshold.parties();
-        if context.me != share.index()
-            || !context.parties.contains(&context.me)
-            || context.parties.len() != usize::from(threshold.signers())
-            || !context.parties.iter().all(of_committee)
-        {
-            return Err(EcdsaError::Committee);
+        if !context.parties.contains(&context.me) {
+            return Err(SetupError::NotAParticipant);
+        }
+        if context.me != share.index() {
+            return Err(SetupError::WrongShare);
+        }
+        if context.parties.len() != usize::from(threshold.signers()) || !context.parties.iter().all(of_committee) {
+            return Err(SetupError::Committee);
         }
         let mut pairs = pairs;
         pairs.retain(|&party, _| party != context.me && context.parties.contains(&party));
         if let Some(missing) = context.others().find(|party| !pairs.contains_key(party)) {
-            return Err(EcdsaError::MissingPair(missing));
+            return Err(SetupError::MissingPair(missing));
         }
         let counterparties = context.others().map(engine_index).collect::<Result<_, Fault>>();
         Ok(Self {
@@ -155,7 +127,7 @@ impl EcdsaSigning {
             key: derived.public_key,
             data: SignData {
                 sign_id: context.session.0.to_vec(),
-                counterparties: counterparties.map_err(|_| EcdsaError::Committee)?,
+                counterparties: counterparties.map_err(|_| SetupError::Committee)?,
                 message_hash: digest,
             },
             slots: Slots::new(context, ROUNDS, MAX_PAYLOAD_BYTES),
@@ -166,37 +138,27 @@ impl EcdsaSigning {
     /// Round 1: who we are to the engine, and our half of the multiplications.
     fn multiply(&mut self) -> Result<Vec<Outgoing>, Fault> {
         if !matches!(self.stage, Stage::Created) {
-            return Err(Fault::OURS);
+            return Err(Fault::engine());
         }
         let party = self.engine_party()?;
         let (unique, kept, transmit) = party.sign_phase1(&self.data).map_err(|abort| self.judge(&abort))?;
         self.stage = Stage::Multiplying(Box::new(Multiplying { party, unique, kept }));
         let send = |inner: TransmitPhase1to2| {
-            let to = PartyIndex::try_from(inner.parties.receiver.as_u8()).map_err(|_| Fault::OURS)?;
-            let pair = self.pairs.get(&to).ok_or(Fault::OURS)?;
+            let to = PartyIndex::try_from(inner.parties.receiver.as_u8()).map_err(|_| Fault::engine())?;
+            let pair = self.pairs.get(&to).ok_or_else(Fault::engine)?;
             let message = Multiply { epoch: pair.epoch(), fingerprint: pair.fingerprint().0, inner };
             Ok(Outgoing { to: Recipient::One(to), round: 1, payload: message::encode(&message)? })
         };
         transmit.into_iter().map(send).collect()
     }
 
-    /// Works on a complete round.
-    fn advance(&mut self, round: u8, received: &Received) -> Result<Step, Fault> {
-        match (round, mem::replace(&mut self.stage, Stage::Over)) {
-            (1, Stage::Multiplying(ours)) => self.open(ours, received).map(Step::Say),
-            (2, Stage::Opening(ours)) => self.combine(ours, received).map(|outgoing| Step::Say(vec![outgoing])),
-            (3, Stage::Combining(ours)) => self.finish(&ours, received).map(Step::Done),
-            _ => Err(Fault::OURS),
-        }
-    }
-
     /// Round 2, once everybody's pair state is known to fit ours: a check that fails after that bans.
     fn open(&mut self, mut ours: Box<Multiplying>, received: &Received) -> Result<Vec<Outgoing>, Fault> {
         let messages = self.decode::<Multiply>(received)?;
         for (&from, message) in &messages {
-            let pair = self.pairs.get(&from).ok_or(Fault::OURS)?;
+            let pair = self.pairs.get(&from).ok_or_else(Fault::engine)?;
             if message.epoch != pair.epoch() || message.fingerprint != pair.fingerprint().0 {
-                return Err(Fault::by(from, AbortReason::PairMismatch));
+                return Err(Fault::by(AbortReason::PairMismatch, [from]));
             }
         }
         let messages: Vec<_> = messages.into_values().map(|message| message.inner).collect();
@@ -206,7 +168,7 @@ impl EcdsaSigning {
         let party = ours.party;
         self.stage = Stage::Opening(Box::new(Opening { party, unique, kept }));
         let send = |message: TransmitPhase2to3<Curve>| {
-            let to = PartyIndex::try_from(message.parties.receiver.as_u8()).map_err(|_| Fault::OURS)?;
+            let to = PartyIndex::try_from(message.parties.receiver.as_u8()).map_err(|_| Fault::engine())?;
             Ok(Outgoing { to: Recipient::One(to), round: 2, payload: message::encode(&message)? })
         };
         transmit.into_iter().map(send).collect()
@@ -229,16 +191,17 @@ impl EcdsaSigning {
         shares.push(ours.share.clone());
         let (s, recovery) =
             ours.party.sign_phase4(&self.data, &ours.r, &shares, true).map_err(|abort| self.judge(&abort))?;
-        let (r, s) = (unhex(&ours.r).ok_or(Fault::OURS)?, unhex(&s).ok_or(Fault::OURS)?);
+        let (r, s) = (unhex(&ours.r).ok_or_else(Fault::engine)?, unhex(&s).ok_or_else(Fault::engine)?);
         let signature = Signature::Ecdsa { r, s, recovery };
-        verify(&self.key, &self.data.message_hash, None, &signature).map_err(|_| Fault::UNATTRIBUTABLE)?;
+        verify(&self.key, &self.data.message_hash, None, &signature)
+            .map_err(|_| Fault::by(AbortReason::InvalidSignature, []))?;
         Ok(signature)
     }
 
     /// The engine's view of this signer: the share, and for each other signer what the two nodes have in common.
     fn engine_party(&self) -> Result<Box<EngineParty<Curve>>, Fault> {
-        let bytes = Zeroizing::new(<[u8; 32]>::try_from(self.share.expose()).map_err(|_| Fault::OURS)?);
-        let pk = decode_key(&self.key).ok_or(Fault::OURS)?;
+        let bytes = Zeroizing::new(<[u8; 32]>::try_from(self.share.expose()).map_err(|_| Fault::engine())?);
+        let pk = decode_key(&self.key).ok_or_else(Fault::engine)?;
         let (mut mul_senders, mut mul_receivers, mut seeds) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         // At its final size: a vector that grows leaves seeds behind.
         seeds.reserve_exact(self.pairs.len());
@@ -249,10 +212,11 @@ impl EcdsaSigning {
             seeds.push(pair.seed_between(self.me, party)?);
         }
         Ok(Box::new(EngineParty {
-            parameters: Parameters::new(self.threshold.signers(), self.threshold.parties()).map_err(|_| Fault::OURS)?,
+            parameters: Parameters::new(self.threshold.signers(), self.threshold.parties())
+                .map_err(|_| Fault::engine())?,
             party_index: engine_index(self.me)?,
             session_id: self.session_id.to_vec(),
-            poly_point: scalar(&bytes).ok_or(Fault::OURS)?,
+            poly_point: scalar(&bytes).ok_or_else(Fault::engine)?,
             pk,
             zero_share: ZeroShare::initialize(seeds),
             mul_senders,
@@ -280,33 +244,46 @@ impl EcdsaSigning {
     fn judge(&self, abort: &EngineAbort) -> Fault {
         fault_of(abort, self.me)
     }
+}
 
-    fn end(&mut self, fault: Fault, round: u8) -> Abort {
-        self.stage = Stage::Over;
-        self.slots.end();
-        fault.in_round(round)
+impl Staged for EcdsaSigning {
+    type Output = Signature;
+
+    fn slots(&mut self) -> &mut Slots {
+        &mut self.slots
     }
+
+    fn is_started(&self) -> bool {
+        !matches!(self.stage, Stage::Created)
+    }
+
+    fn step(&mut self, received: &Received) -> Result<Progress<Signature>, Fault> {
+        match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Multiplying(ours) => self.open(ours, received).map(say),
+            Stage::Opening(ours) => self.combine(ours, received).map(|outgoing| say(vec![outgoing])),
+            Stage::Combining(ours) => {
+                Ok(Progress { output: Some(self.finish(&ours, received)?), ..Progress::default() })
+            }
+            Stage::Created | Stage::Over => Err(Fault::engine()),
+        }
+    }
+}
+
+/// A step that leads to messages.
+fn say(send: Vec<Outgoing>) -> Progress<Signature> {
+    Progress { send, ..Progress::default() }
 }
 
 impl Party for EcdsaSigning {
     type Output = Signature;
 
     fn start(&mut self) -> Result<Progress<Signature>, Abort> {
-        let send = self.multiply().map_err(|fault| self.end(fault, 1))?;
-        Ok(Progress { send, output: None, dropped: None })
+        let first = self.multiply().map(say);
+        self.begin(first)
     }
 
     fn receive(&mut self, from: PartyIndex, round: u8, payload: &[u8]) -> Result<Progress<Signature>, Abort> {
-        let dropped = self.slots.put(from, round, payload).err();
-        let mut progress = Progress { send: Vec::new(), output: None, dropped };
-        loop {
-            let round = self.slots.open_round();
-            let Some(received) = self.slots.take_complete() else { return Ok(progress) };
-            match self.advance(round, &received).map_err(|fault| self.end(fault, round))? {
-                Step::Say(outgoing) => progress.send.extend(outgoing),
-                Step::Done(signature) => progress.output = Some(signature),
-            }
-        }
+        self.take(from, round, payload)
     }
 
     fn round(&self) -> u8 {

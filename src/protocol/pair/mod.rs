@@ -21,20 +21,19 @@
 
 mod setup;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testbed;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 
 pub use setup::PairSetup;
 pub use state::{PairFingerprint, PairState};
 
 use crate::error::Code;
 
-/// Why a pair state cannot be made, stored or used.
+/// Why a pair state cannot be stored or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
-    /// A pair setup has exactly the parties 1 and 2, this one among them.
-    #[error("a pair setup has the two parties 1 and 2")]
-    Parties,
     /// The stored bytes are no pair state, are damaged, or of a version that this program does not know.
     #[error("failed to read a stored pair state")]
     Damaged,
@@ -48,7 +47,6 @@ impl PairError {
     #[must_use]
     pub const fn code(self) -> Code {
         match self {
-            Self::Parties => Code::MsgValidation,
             Self::Damaged => Code::DataCorruption,
             Self::Encode => Code::Internal,
         }

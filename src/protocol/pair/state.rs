@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::PairError;
 use crate::ids::{Epoch, PartyIndex};
-use crate::protocol::dkls::{Curve, Fault, engine_index};
+use crate::protocol::dkls::{Curve, engine_index};
+use crate::protocol::fault::Fault;
 use crate::secret::SecretBytes;
 
 /// The only format so far.
@@ -152,7 +153,7 @@ impl PairState {
             seed: [0; 32],
         };
         if self.zero_seed.len() != pair.seed.len() {
-            return Err(Fault::OURS);
+            return Err(Fault::engine());
         }
         pair.seed.copy_from_slice(self.zero_seed.expose());
         Ok(pair)
@@ -167,7 +168,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::pair::tests::established;
+    use crate::protocol::pair::testbed::established;
 
     /// `bytes` with `change` made to what the checksum covers, and a checksum that fits.
     fn resealed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -1,36 +1,12 @@
-use std::sync::{Arc, OnceLock};
-use std::thread;
-
+use super::testbed::{established, parties};
 use super::*;
 use crate::ids::{Epoch, PartyIndex, SheetHash};
-use crate::protocol::testbed::{Ending, Envelope, Outcome, Parties, contexts, run, run_with};
-use crate::protocol::{AbortReason, Dropped, Party, RunContext};
-
-/// Both halves of a pair, by their index in its setup.
-pub(in crate::protocol) type Halves = [Arc<PairState>; 2];
-
-/// The states of a few pairs, set up once for all tests of the process: a setup takes about a second.
-pub(in crate::protocol) fn established() -> &'static [Halves] {
-    static PAIRS: OnceLock<Vec<Halves>> = OnceLock::new();
-    PAIRS.get_or_init(|| {
-        let set_up = |session| {
-            let states = run(parties(session)).into_outputs().unwrap().into_values().map(Arc::new);
-            states.collect::<Vec<_>>().try_into().ok().unwrap()
-        };
-        let setups: Vec<_> = (1..=3).map(|session| thread::spawn(move || set_up(session))).collect();
-        setups.into_iter().map(|setup| setup.join().unwrap()).collect()
-    })
-}
+use crate::protocol::setup::SetupError;
+use crate::protocol::testbed::{Ending, Envelope, Outcome, contexts, run_with};
+use crate::protocol::{AbortReason, Dropped, RunContext};
 
 fn party(index: u8) -> PartyIndex {
     PartyIndex::try_from(index).unwrap()
-}
-
-fn parties(session: u8) -> Parties<PairState> {
-    let party = |context: RunContext| -> (PartyIndex, Box<dyn Party<Output = PairState>>) {
-        (context.me, Box::new(PairSetup::new(&context, Epoch(1)).unwrap()))
-    };
-    contexts(session, &[1, 2]).into_iter().map(party).collect()
 }
 
 /// Changes the bytes of a message.
@@ -88,11 +64,11 @@ fn pair_setup__should_give_two_halves_that_fit() {
 fn pair_setup__should_run_between_one_and_two_only() {
     for indices in [&[1, 3][..], &[2, 3], &[1], &[1, 2, 3]] {
         for context in contexts(1, indices) {
-            assert_eq!(PairSetup::new(&context, Epoch(1)).err(), Some(PairError::Parties), "{indices:?}");
+            assert_eq!(PairSetup::new(&context, Epoch(1)).err(), Some(SetupError::Committee), "{indices:?}");
         }
     }
     let outsider = RunContext { session: SheetHash([1; 32]), me: party(3), parties: [1, 2].map(party).into() };
-    assert_eq!(PairSetup::new(&outsider, Epoch(1)).err(), Some(PairError::Parties));
+    assert_eq!(PairSetup::new(&outsider, Epoch(1)).err(), Some(SetupError::NotAParticipant));
 }
 
 #[test]

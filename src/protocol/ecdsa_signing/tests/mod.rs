@@ -9,7 +9,7 @@ use crate::ids::SheetHash;
 use crate::keys::{ChainCode, DerivationPath};
 use crate::protocol::Dropped;
 use crate::protocol::derivation::derive;
-use crate::protocol::pair::tests::established;
+use crate::protocol::pair::testbed::established;
 use crate::protocol::rng::os;
 use crate::protocol::testbed::{Outcome, Parties, contexts, deal, run, run_in_order, run_with, subsets};
 
@@ -37,7 +37,7 @@ impl Wallet {
         context: &RunContext,
         pairs: BTreeMap<PartyIndex, Arc<PairState>>,
         derived: &Derived,
-    ) -> Result<EcdsaSigning, EcdsaError> {
+    ) -> Result<EcdsaSigning, SetupError> {
         let share = &self.shares[usize::from(context.me.get()) - 1];
         EcdsaSigning::new(context, share, pairs, derived, &self.context, DIGEST)
     }
@@ -156,19 +156,32 @@ fn signing__should_interleave_sessions_of_one_signer() {
     let wallet = Wallet::new(2, 2, "wallet");
     let root = wallet.at(&[]);
     let mut outer = wallet.session(1, &[1, 2], &root);
-    let mut first = outer.get_mut(&party(1)).unwrap().start().ok().unwrap().send;
-    let mut second = outer.get_mut(&party(2)).unwrap().start().ok().unwrap().send;
+    let mut first = outer.get_mut(&party(1)).unwrap().start().unwrap().send;
+    let mut second = outer.get_mut(&party(2)).unwrap().start().unwrap().send;
     for round in 1..=3 {
         agreed(run(wallet.session(round + 1, &[1, 2], &root)), &root);
         let mut deliver = |to: u8, from: u8, sent: &[Outgoing]| {
             let engine = outer.get_mut(&party(to)).unwrap();
-            engine.receive(party(from), round, &sent[0].payload).ok().unwrap()
+            engine.receive(party(from), round, &sent[0].payload).unwrap()
         };
         let (to_second, to_first) = (deliver(2, 1, &first), deliver(1, 2, &second));
         assert_eq!(to_first.output.is_some(), round == 3);
         assert_eq!(to_first.output, to_second.output);
         (first, second) = (to_first.send, to_second.send);
     }
+}
+
+#[test]
+fn signing__should_keep_what_comes_before_its_start() {
+    let wallet = Wallet::new(2, 2, "wallet");
+    let mut engines = wallet.session(1, &[1, 2], &wallet.at(&[]));
+    let mut second = engines.remove(&party(2)).unwrap();
+    let mut first = engines.remove(&party(1)).unwrap();
+    let early = second.start().unwrap().send;
+    let progress = first.receive(party(2), 1, &early[0].payload).unwrap();
+    assert!(progress.send.is_empty() && progress.dropped.is_none());
+    let rounds: Vec<u8> = first.start().unwrap().send.iter().map(|message| message.round).collect();
+    assert_eq!(rounds, [1, 2]);
 }
 
 #[test]
@@ -195,9 +208,10 @@ fn signing__should_refuse_what_does_not_belong_together() {
     let refusal = |context: &RunContext, derived| wallet.signer(context, pairs_of(context), derived).err();
 
     assert_eq!(refusal(&context(1, &[1, 2]), &root), None);
-    for (me, parties) in [(1, &[1, 2, 3][..]), (1, &[1]), (1, &[2, 3]), (1, &[1, 4])] {
-        assert_eq!(refusal(&context(me, parties), &root), Some(EcdsaError::Committee), "{parties:?}");
+    for parties in [&[1, 2, 3][..], &[1], &[1, 4]] {
+        assert_eq!(refusal(&context(1, parties), &root), Some(SetupError::Committee), "{parties:?}");
     }
+    assert_eq!(refusal(&context(1, &[2, 3]), &root), Some(SetupError::NotAParticipant));
     let stranger = EcdsaSigning::new(
         &context(2, &[1, 2]),
         &wallet.shares[0],
@@ -206,18 +220,18 @@ fn signing__should_refuse_what_does_not_belong_together() {
         b"wallet",
         DIGEST,
     );
-    assert_eq!(stranger.err(), Some(EcdsaError::Committee), "the share of another party");
+    assert_eq!(stranger.err(), Some(SetupError::WrongShare), "the share of another party");
 
     let other = wallet.signer(&context(1, &[1, 2]), pairs_of(&context(1, &[1, 3])), &root);
-    assert_eq!(other.err(), Some(EcdsaError::MissingPair(party(2))));
+    assert_eq!(other.err(), Some(SetupError::MissingPair(party(2))));
 
     let foreign = Wallet::new(2, 3, "another").at(&[]);
-    assert_eq!(refusal(&context(1, &[1, 2]), &foreign), Some(EcdsaError::Derivation));
+    assert_eq!(refusal(&context(1, &[1, 2]), &foreign), Some(SetupError::WrongKey));
     let mixed = Derived { public_key: wallet.at(&[1]).public_key, ..root.clone() };
-    assert_eq!(refusal(&context(1, &[1, 2]), &mixed), Some(EcdsaError::Derivation));
+    assert_eq!(refusal(&context(1, &[1, 2]), &mixed), Some(SetupError::WrongKey));
 
     let shares = deal(Scheme::Bip340, Threshold::new(2, 3).unwrap(), &mut os());
     let taproot = Wallet { shares, context: vec![] };
     let refused = taproot.signer(&context(1, &[1, 2]), pairs_of(&context(1, &[1, 2])), &taproot.at(&[]));
-    assert_eq!(refused.err(), Some(EcdsaError::Scheme));
+    assert_eq!(refused.err(), Some(SetupError::Scheme));
 }
