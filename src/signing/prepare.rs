@@ -122,13 +122,13 @@ impl SigningArgs {
         let name = share_key(&key.wallet, scheme, record.generation);
         let sealed = self.storage.get(Family::Shares, name).await.map_err(|e| storage_failure(&e))?;
         let sealed = sealed.ok_or_else(|| not_found(scheme))?;
-        let (wallet_key, chain_code, path) = (record.public_key(), certificate.record().chain_code, request.path());
+        let (group, chain_code, path) = (record.group.clone(), certificate.record().chain_code, request.path());
         let (derived, share) = self
             .pool
             .run(move || {
-                let derived = derive(&wallet_key, &chain_code, &path)
+                let derived = derive(&group.public_key(), &chain_code, &path)
                     .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-                let share = KeyShare::from_secret_bytes(sealed.expose()).map_err(|_| corrupt())?;
+                let share = KeyShare::from_secret_bytes(sealed.expose(), &group).map_err(|_| corrupt())?;
                 Ok::<_, Failure>((derived, Arc::new(share)))
             })
             .await
