@@ -18,7 +18,7 @@ use crate::secret::SecretBytes;
 use crate::session::{Aborted, Arrival, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext};
 use crate::storage::{Family, Listing};
 use crate::transport::{Inbound, PeerEvent, TransportMsg};
-use crate::wallet::{PENDING_PREFIX, WalletCertificate};
+use crate::wallet::{PENDING_PREFIX, WalletCertificate, WalletRecord, members};
 use crate::wire::message::{KeygenOutcome, MAX_LISTED_NODES, PeerMessage, Service, SessionBody};
 use crate::wire::request::KeygenRequest;
 use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
@@ -778,8 +778,15 @@ impl KeygenState {
     }
 
     fn hold_unsettled(&mut self, wallet: WalletId, session: SheetHash, own: Signature) {
-        let others = self.args.peers.ids().filter(|&node| node != self.args.identity.id()).collect();
-        let resolution = Resolution::new(others);
+        let me = self.args.identity.id();
+        let everyone = match WalletRecord::decode(&own.record) {
+            Ok(record) => members(&record),
+            Err(error) => {
+                tracing::error!(%wallet, %error, "a pending wallet record does not decode");
+                return;
+            }
+        };
+        let resolution = Resolution::new(everyone.into_iter().filter(|&node| node != me).collect());
         self.unsettled.entry(wallet).or_insert(Unsettled { session, own, resolution, settling: false });
     }
 

@@ -379,7 +379,7 @@ impl NodeState {
                 Arc::new(to.keygen.clone()),
                 Arc::new(to.signing.clone()),
             ],
-            config: self.args.settings.link.clone(),
+            config: self.args.settings.link,
         }
     }
 

@@ -157,8 +157,8 @@ impl<O: Send + 'static> Sessions<O> {
             return Arrival::Routed;
         }
         self.expire_early();
-        // Only messages of the protocol may come before their session: all else answers to something.
-        let may_wait = matches!(body, SessionBody::Round { .. })
+        // A session may be announced, and ended, before this node has built its engine.
+        let may_wait = !matches!(body, SessionBody::Propose { .. } | SessionBody::RecordSigned { .. })
             && !self.ended.contains(&session)
             && self.early.iter().filter(|early| early.from == from).count() < MAX_EARLY_PER_PEER;
         if !may_wait {
