@@ -293,8 +293,6 @@ impl Actor for KeygenActor {
     ) -> Result<(), ActorProcessingErr> {
         if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a key generation session failed without a report");
-            let body = || SessionBody::Abort { code: Code::Internal, culprits: Vec::new(), round: 0 };
-            state.tell_others(&sheet, body);
             state.fail(&myself, sheet.hash, Code::Internal, [state.args.identity.id()].into());
         }
         Ok(())

@@ -11,9 +11,9 @@ use super::prepare::{Desk, Prepared, Refusal, SigningArgs};
 use super::requests::{Contest, Coordination, Next, Request, Requests, Waiter, after_abort, contest};
 use super::wallets::Wallets;
 use crate::error::{Code, Failure};
-use crate::ids::{NodeId, SessionId, SheetHash};
+use crate::ids::{NodeId, Scheme, SessionId, SheetHash};
 use crate::keys::Signature;
-use crate::pairing::Bans;
+use crate::pairing::{Banned, Bans};
 use crate::protocol::Party;
 use crate::registry::{View, choose_quorum};
 use crate::secret::SecretBytes;
@@ -39,6 +39,8 @@ pub enum SigningMsg {
     Link(PeerEvent),
     /// The membership changed.
     View(Arc<View>),
+    /// The pair with a peer must not be used any more.
+    Banned(Banned),
     /// A session ended.
     Ended(SessionEnd<Signature>),
     /// A task is through with its work.
@@ -70,6 +72,12 @@ impl From<PeerEvent> for SigningMsg {
 impl From<Arc<View>> for SigningMsg {
     fn from(view: Arc<View>) -> Self {
         Self::View(view)
+    }
+}
+
+impl From<Banned> for SigningMsg {
+    fn from(banned: Banned) -> Self {
+        Self::Banned(banned)
     }
 }
 
@@ -173,6 +181,10 @@ impl Actor for SigningActor {
             SigningMsg::Link(PeerEvent::Down { peer, .. }) => state.sessions.peer_down(peer),
             SigningMsg::Link(_) => {}
             SigningMsg::View(view) => state.view = view,
+            SigningMsg::Banned(Banned(peer)) => state.sessions.cancel(Code::PairBanned, |sheet| {
+                let is_ecdsa = matches!(sheet.task, Task::Sign { scheme: Scheme::Ecdsa, .. });
+                is_ecdsa && sheet.index_of(peer).is_some()
+            }),
             SigningMsg::Ended(end) => state.ended(&myself, end),
             SigningMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
             SigningMsg::Drain(reply) => state.draining = Some(reply),
@@ -205,10 +217,6 @@ impl Actor for SigningActor {
     ) -> Result<(), ActorProcessingErr> {
         if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a signing session failed without a report");
-            for participant in sheet.sheet.participants.iter().filter(|p| p.node != state.args.identity.id()) {
-                let body = SessionBody::Abort { code: Code::Internal, culprits: Vec::new(), round: 0 };
-                state.send(participant.node, sheet.hash, body);
-            }
             let me = state.args.identity.id();
             let aborted = Aborted { code: Code::Internal, culprits: [me].into(), round: 0, reported_by: None };
             state.aborted(&myself, sheet.hash, aborted);
