@@ -18,7 +18,7 @@ use crate::secret::SecretBytes;
 use crate::session::{Aborted, Arrival, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext};
 use crate::storage::{Family, Listing};
 use crate::transport::{Inbound, PeerEvent, TransportMsg};
-use crate::wallet::{PENDING_PREFIX, WalletCertificate};
+use crate::wallet::{PENDING_PREFIX, WalletCertificate, WalletRecord, members};
 use crate::wire::message::{KeygenOutcome, MAX_LISTED_NODES, PeerMessage, Service, SessionBody};
 use crate::wire::request::KeygenRequest;
 use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
@@ -293,8 +293,6 @@ impl Actor for KeygenActor {
     ) -> Result<(), ActorProcessingErr> {
         if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a key generation session failed without a report");
-            let body = || SessionBody::Abort { code: Code::Internal, culprits: Vec::new(), round: 0 };
-            state.tell_others(&sheet, body);
             state.fail(&myself, sheet.hash, Code::Internal, [state.args.identity.id()].into());
         }
         Ok(())
@@ -778,8 +776,15 @@ impl KeygenState {
     }
 
     fn hold_unsettled(&mut self, wallet: WalletId, session: SheetHash, own: Signature) {
-        let others = self.args.peers.ids().filter(|&node| node != self.args.identity.id()).collect();
-        let resolution = Resolution::new(others);
+        let me = self.args.identity.id();
+        let everyone = match WalletRecord::decode(&own.record) {
+            Ok(record) => members(&record),
+            Err(error) => {
+                tracing::error!(%wallet, %error, "a pending wallet record does not decode");
+                return;
+            }
+        };
+        let resolution = Resolution::new(everyone.into_iter().filter(|&node| node != me).collect());
         self.unsettled.entry(wallet).or_insert(Unsettled { session, own, resolution, settling: false });
     }
 

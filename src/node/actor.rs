@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{Epoch, NodeId};
 use crate::keygen::{KeygenActor, KeygenArgs, KeygenMsg};
-use crate::pairing::{PairingActor, PairingArgs, PairingMsg};
+use crate::pairing::{Banned, PairingActor, PairingArgs, PairingMsg};
 use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryActor, RegistryArgs, RegistryMsg, View};
 use crate::session::CryptoPool;
@@ -315,6 +315,7 @@ impl NodeState {
             clock: self.args.clock,
             deadline: self.args.settings.pair_setup_deadline,
             registry: Arc::new(self.addresses.registry.clone()) as Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
+            signing: Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
             myself: self.addresses.pairing.clone(),
         }
     }
@@ -379,7 +380,7 @@ impl NodeState {
                 Arc::new(to.keygen.clone()),
                 Arc::new(to.signing.clone()),
             ],
-            config: self.args.settings.link.clone(),
+            config: self.args.settings.link,
         }
     }
 

@@ -45,6 +45,12 @@ impl NodeHandle {
     /// When an actor does not start; the text says which problem to mend.
     pub async fn start(args: NodeArgs) -> Result<Self, StartError> {
         let id = args.identity.id();
+        let refuse = |problem: &dyn std::fmt::Display| StartError(problem.to_string());
+        args.peers.confirm(&args.identity).map_err(|error| refuse(&error))?;
+        args.policy.check_threshold(args.settings.threshold).map_err(|error| refuse(&error))?;
+        if usize::from(args.settings.threshold.parties()) != args.peers.members().len() {
+            return Err(refuse(&"the threshold's parties are not as many as the peer book lists"));
+        }
         let (keygen_limit, signing_limit) =
             (args.settings.keygen_deadline + GRACE, args.settings.signing_deadline + GRACE);
         let stop_limit = args.settings.drain + GRACE * 6;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::time::Instant;
 
-use super::{BanError, Bans, PairBook, PairUnavailable};
+use super::{BanError, Banned, Bans, PairBook, PairUnavailable};
 use crate::clock::Clock;
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
@@ -124,6 +124,8 @@ pub struct PairingArgs {
     pub deadline: Duration,
     /// Who hears of every change of the epochs that this node holds.
     pub registry: Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
+    /// Who hears of every ban at once.
+    pub signing: Arc<dyn Deliver<Banned>>,
     /// The address of this actor, for its sessions.
     pub myself: Address<PairingMsg>,
 }
@@ -422,6 +424,8 @@ impl PairingState {
     async fn ban(&mut self, peer: NodeId, session: SheetHash) -> Result<(), BanError> {
         // In memory first: whatever the store does, nothing uses the pair from here on.
         self.book.ban(peer);
+        // One cheat must not have many runs: those under way with the peer end now.
+        let _ = self.args.signing.deliver(Banned(peer));
         tracing::error!(%peer, %session, "pair banned from ECDSA");
         let record = BanRecord { session, at_ms: self.args.clock.now_ms() };
         let record = SecretBytes::from_vec(record.encode().map_err(|_| BanError::Storage)?);

@@ -7,7 +7,7 @@
 //! ```text
 //!   discovery ──leases──▶ ┐
 //!   transport ──PeerEvent▶├─ registry ──Arc<View>──▶ keygen, signing, node
-//!   pairing ──PairChanged▶┘
+//!   pairing ──Pairs──────▶┘
 //! ```
 
 mod actor;

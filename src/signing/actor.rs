@@ -1,6 +1,5 @@
 //! The signing actor: see the module's documentation.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,25 +7,22 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 
 use super::Signed;
 use super::admission::{Admission, RequestKey};
-use super::prepare::{Prepared, Refusal, SigningArgs};
+use super::prepare::{Desk, Prepared, Refusal, SigningArgs};
 use super::requests::{Contest, Coordination, Next, Request, Requests, Waiter, after_abort, contest};
+use super::wallets::Wallets;
 use crate::error::{Code, Failure};
-use crate::ids::{NodeId, SessionId, SheetHash, WalletId};
+use crate::ids::{NodeId, Scheme, SessionId, SheetHash};
 use crate::keys::Signature;
-use crate::pairing::Bans;
+use crate::pairing::{Banned, Bans};
 use crate::protocol::Party;
 use crate::registry::{View, choose_quorum};
 use crate::secret::SecretBytes;
 use crate::session::{Aborted, Arrival, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext};
 use crate::storage::Durability;
 use crate::transport::{Inbound, PeerEvent, TransportMsg};
-use crate::wallet::WalletCertificate;
 use crate::wire::message::{PeerMessage, Service, SessionBody};
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
-
-/// The most wallet certificates kept decoded.
-const MAX_CACHED_WALLETS: usize = 1024;
 
 /// What signing takes.
 pub enum SigningMsg {
@@ -43,6 +39,8 @@ pub enum SigningMsg {
     Link(PeerEvent),
     /// The membership changed.
     View(Arc<View>),
+    /// The pair with a peer must not be used any more.
+    Banned(Banned),
     /// A session ended.
     Ended(SessionEnd<Signature>),
     /// A task is through with its work.
@@ -74,6 +72,12 @@ impl From<PeerEvent> for SigningMsg {
 impl From<Arc<View>> for SigningMsg {
     fn from(view: Arc<View>) -> Self {
         Self::View(view)
+    }
+}
+
+impl From<Banned> for SigningMsg {
+    fn from(banned: Banned) -> Self {
+        Self::Banned(banned)
     }
 }
 
@@ -126,7 +130,7 @@ pub struct SigningState {
     view: Arc<View>,
     requests: Requests,
     sessions: Sessions<Signature>,
-    wallets: BTreeMap<WalletId, Arc<WalletCertificate>>,
+    desk: Desk,
     /// Requests that are being prepared and have no entry yet.
     preparing: usize,
     draining: Option<RpcReplyPort<()>>,
@@ -151,11 +155,11 @@ impl Actor for SigningActor {
     ) -> Result<SigningState, ActorProcessingErr> {
         let view = Arc::new(View::empty(args.identity.id(), args.peers.ids()));
         Ok(SigningState {
+            desk: Desk { args: args.clone(), wallets: Wallets::default() },
             args,
             view,
             requests: Requests::default(),
             sessions: Sessions::default(),
-            wallets: BTreeMap::new(),
             preparing: 0,
             draining: None,
             turn: 0,
@@ -177,6 +181,10 @@ impl Actor for SigningActor {
             SigningMsg::Link(PeerEvent::Down { peer, .. }) => state.sessions.peer_down(peer),
             SigningMsg::Link(_) => {}
             SigningMsg::View(view) => state.view = view,
+            SigningMsg::Banned(Banned(peer)) => state.sessions.cancel(Code::PairBanned, |sheet| {
+                let is_ecdsa = matches!(sheet.task, Task::Sign { scheme: Scheme::Ecdsa, .. });
+                is_ecdsa && sheet.index_of(peer).is_some()
+            }),
             SigningMsg::Ended(end) => state.ended(&myself, end),
             SigningMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
             SigningMsg::Drain(reply) => state.draining = Some(reply),
@@ -209,10 +217,6 @@ impl Actor for SigningActor {
     ) -> Result<(), ActorProcessingErr> {
         if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a signing session failed without a report");
-            for participant in sheet.sheet.participants.iter().filter(|p| p.node != state.args.identity.id()) {
-                let body = SessionBody::Abort { code: Code::Internal, culprits: Vec::new(), round: 0 };
-                state.send(participant.node, sheet.hash, body);
-            }
             let me = state.args.identity.id();
             let aborted = Aborted { code: Code::Internal, culprits: [me].into(), round: 0, reported_by: None };
             state.aborted(&myself, sheet.hash, aborted);
@@ -256,10 +260,8 @@ impl SigningState {
             return;
         }
         self.preparing += 1;
-        let (args, cached) = (self.args.clone(), self.wallets.get(request.wallet()).cloned());
-        Self::spawn(myself, async move {
-            Work::Prepared { reply, result: args.prepare(request, cached).await.map(Box::new) }
-        });
+        let desk = self.desk.clone();
+        Self::spawn(myself, async move { Work::Prepared { reply, result: desk.prepare(request).await.map(Box::new) } });
     }
 
     /// A peer's message.
@@ -276,9 +278,9 @@ impl SigningState {
                     return;
                 }
                 self.preparing += 1;
-                let (args, wallets) = (self.args.clone(), self.cached_for(&sheet));
+                let desk = self.desk.clone();
                 Self::spawn(myself, async move {
-                    let result = args.check(from, session, sheet, signature, |_| wallets).await.map(Box::new);
+                    let result = desk.check(from, session, sheet, signature).await.map(Box::new);
                     // The link's budget is given back once the proposal is dealt with.
                     drop(credit);
                     Work::Checked { from, session, result }
@@ -290,15 +292,6 @@ impl SigningState {
                     tracing::debug!(peer = %from, %session, "message for no session");
                 }
             }
-        }
-    }
-
-    /// The decoded certificate of the wallet that a proposal is for, if it is at hand.
-    fn cached_for(&self, sheet: &[u8]) -> Option<Arc<WalletCertificate>> {
-        let (sheet, _) = Sheet::open(sheet).ok()?;
-        match sheet.task {
-            Task::Sign { wallet, .. } => self.wallets.get(&wallet).cloned(),
-            _ => None,
         }
     }
 
@@ -341,16 +334,8 @@ impl SigningState {
         }
     }
 
-    fn remember(&mut self, prepared: &Prepared) {
-        if self.wallets.len() >= MAX_CACHED_WALLETS && !self.wallets.contains_key(&prepared.key.wallet) {
-            self.wallets.pop_first();
-        }
-        self.wallets.insert(prepared.key.wallet.clone(), Arc::clone(&prepared.certificate));
-    }
-
     /// A client's request is checked and read in: answer it, attach it, or run it.
     fn prepared(&mut self, myself: &ActorRef<SigningMsg>, prepared: Prepared, reply: Waiter) {
-        self.remember(&prepared);
         let conflict = || Failure::new(Code::RequestConflict, "the request id was used with other content");
         match prepared.admission {
             Admission::Answered(signature) => {
@@ -418,15 +403,15 @@ impl SigningState {
     /// Builds the engine of a session, and admits the request at the same time.
     fn run(&self, myself: &ActorRef<SigningMsg>, key: &RequestKey, sheet: Arc<SheetContext>, prepared: Arc<Prepared>) {
         if prepared.admission == Admission::New {
-            let (args, key, session, content) = (self.args.clone(), key.clone(), sheet.hash, prepared.content);
+            let (desk, key, session, content) = (self.desk.clone(), key.clone(), sheet.hash, prepared.content);
             Self::spawn(myself, async move {
-                let result = args.admit(&key, content).await;
+                let result = desk.admit(&key, content).await;
                 Work::Admitted { key, session, result }
             });
         }
-        let args = self.args.clone();
+        let desk = self.desk.clone();
         Self::spawn(myself, async move {
-            let result = args.build(&sheet, &prepared).await;
+            let result = desk.build(&sheet, &prepared).await;
             Work::Built { sheet, result }
         });
     }
@@ -439,7 +424,6 @@ impl SigningState {
         sheet: SheetContext,
         prepared: Prepared,
     ) -> Result<(), Refusal> {
-        self.remember(&prepared);
         let (key, hash) = (prepared.key.clone(), sheet.hash);
         let prepared = Arc::new(prepared);
         if let Some(running) = self.requests.get_mut(&key) {
@@ -563,11 +547,11 @@ impl SigningState {
     /// A participant says that the request has its answer: take it, if it is one.
     fn told(&mut self, myself: &ActorRef<SigningMsg>, from: NodeId, session: SheetHash, signature: Signature) {
         let Some(request) = self.requests.of_session(session) else { return };
-        let (args, prepared) = (self.args.clone(), Arc::clone(&request.prepared));
+        let (desk, prepared) = (self.desk.clone(), Arc::clone(&request.prepared));
         self.sessions.tell(session, SessionMsg::Cancel(Code::Superseded));
         request.session = None;
         Self::spawn(myself, async move {
-            match args.store(&prepared, signature, Durability::Synced).await {
+            match desk.store(&prepared, signature, Durability::Synced).await {
                 Err(failure) if failure.code == Code::SignatureVerification => {
                     Work::FalseAnswer { key: prepared.key.clone(), from }
                 }
@@ -585,10 +569,10 @@ impl SigningState {
                 let Some(request) = self.requests.of_session(end.session) else { return };
                 // Whoever answers a client must find the answer again after a power cut.
                 let durability = if request.waiters.is_empty() { Durability::Buffered } else { Durability::Synced };
-                let (args, prepared) = (self.args.clone(), Arc::clone(&request.prepared));
+                let (desk, prepared) = (self.desk.clone(), Arc::clone(&request.prepared));
                 let session = Some(end.session);
                 Self::spawn(myself, async move {
-                    let result = args.store(&prepared, signature, durability).await;
+                    let result = desk.store(&prepared, signature, durability).await;
                     Work::Stored { key: prepared.key.clone(), session, signature, result }
                 });
             }

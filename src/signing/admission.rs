@@ -1,7 +1,8 @@
 //! Which requests run: one content per request id, for ever, and one signature.
 //!
 //! Before a node lets its part of a signature out, it has the request's content on disk under (wallet, request id). Two
-//! quorums of a majority threshold share a node, so no two contents are ever signed under one id, whoever coordinates.
+//! quorums of a majority threshold share a node; as long as that node is honest, no two contents are signed under one
+//! id, whoever coordinates.
 
 use serde::{Deserialize, Serialize};
 

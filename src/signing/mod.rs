@@ -18,6 +18,7 @@ mod admission;
 mod check;
 mod prepare;
 mod requests;
+mod wallets;
 
 pub use actor::{SigningActor, SigningMsg, SigningSnapshot};
 pub use admission::{Admission, AdmissionRecord, RequestKey, admit};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::admission::{Admission, AdmissionRecord, RequestKey, admit};
 use super::check::{check_against_record, check_against_request, check_frame};
+use super::wallets::Wallets;
 use super::{OnPeerFailure, SigningMsg};
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
@@ -95,14 +96,17 @@ pub(super) fn storage_failure(error: &StorageError) -> Failure {
     Failure::new(error.code(), "the node's store failed")
 }
 
-impl SigningArgs {
+/// What the tasks of one life of the actor work with.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub args: SigningArgs,
+    pub wallets: Wallets,
+}
+
+impl Desk {
     /// Checks who asks, and reads all that the request needs.
-    pub(super) async fn prepare(
-        &self,
-        request: SignRequest,
-        cached: Option<Arc<WalletCertificate>>,
-    ) -> Result<Prepared, Failure> {
-        let (policy, pool) = (Arc::clone(&self.policy), self.pool.clone());
+    pub(super) async fn prepare(&self, request: SignRequest) -> Result<Prepared, Failure> {
+        let (policy, pool) = (Arc::clone(&self.args.policy), self.args.pool.clone());
         let request = pool
             .run(move || policy.check_sign(&request).map(|()| request))
             .await
@@ -110,25 +114,27 @@ impl SigningArgs {
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
         let key = RequestKey { wallet: request.wallet().clone(), request: request.request_id().clone() };
         let content = request.content_hash();
-        let stored = self.storage.get(Family::Results, key.storage_key()).await.map_err(|e| storage_failure(&e))?;
+        let stored =
+            self.args.storage.get(Family::Results, key.storage_key()).await.map_err(|e| storage_failure(&e))?;
         let stored = stored.map(|bytes| AdmissionRecord::decode(bytes.expose())).transpose().map_err(|_| corrupt())?;
         let admission = admit(stored.as_ref(), &content);
-        let certificate = match cached {
+        let certificate = match self.wallets.get(&key.wallet) {
             Some(certificate) => certificate,
             None => self.certificate(&key).await?,
         };
         let scheme = request.scheme();
         let record = certificate.record().key(scheme).ok_or_else(|| not_found(scheme))?;
         let name = share_key(&key.wallet, scheme, record.generation);
-        let sealed = self.storage.get(Family::Shares, name).await.map_err(|e| storage_failure(&e))?;
+        let sealed = self.args.storage.get(Family::Shares, name).await.map_err(|e| storage_failure(&e))?;
         let sealed = sealed.ok_or_else(|| not_found(scheme))?;
-        let (wallet_key, chain_code, path) = (record.public_key(), certificate.record().chain_code, request.path());
+        let (group, chain_code, path) = (record.group.clone(), certificate.record().chain_code, request.path());
         let (derived, share) = self
+            .args
             .pool
             .run(move || {
-                let derived = derive(&wallet_key, &chain_code, &path)
+                let derived = derive(&group.public_key(), &chain_code, &path)
                     .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-                let share = KeyShare::from_secret_bytes(sealed.expose()).map_err(|_| corrupt())?;
+                let share = KeyShare::from_secret_bytes(sealed.expose(), &group).map_err(|_| corrupt())?;
                 Ok::<_, Failure>((derived, Arc::new(share)))
             })
             .await
@@ -137,16 +143,18 @@ impl SigningArgs {
     }
 
     async fn certificate(&self, key: &RequestKey) -> Result<Arc<WalletCertificate>, Failure> {
-        let stored = self.storage.get(Family::Wallets, certificate_key(&key.wallet)).await;
+        let stored = self.args.storage.get(Family::Wallets, certificate_key(&key.wallet)).await;
         let bytes = stored.map_err(|e| storage_failure(&e))?.ok_or_else(|| {
             Failure::new(Code::KeyNotFound, format!("there is no wallet {} on this node", key.wallet))
         })?;
-        let peers = Arc::clone(&self.peers);
-        let decoded = self.pool.run(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
-        decoded.map_err(|_| internal())?.map(Arc::new).map_err(|error| {
+        let peers = Arc::clone(&self.args.peers);
+        let decoded = self.args.pool.run(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
+        let certificate = decoded.map_err(|_| internal())?.map(Arc::new).map_err(|error| {
             tracing::error!(wallet = %key.wallet, %error, "a stored wallet certificate is not valid");
             corrupt()
-        })
+        })?;
+        self.wallets.keep(Arc::clone(&certificate));
+        Ok(certificate)
     }
 
     /// Checks a proposal of `from` against the request in it and everything this node knows.
@@ -156,16 +164,15 @@ impl SigningArgs {
         announced: SheetHash,
         bytes: Vec<u8>,
         signature: [u8; 64],
-        cached: impl FnOnce(&Task) -> Option<Arc<WalletCertificate>>,
     ) -> Result<(SheetContext, Prepared), Refusal> {
-        let peers = Arc::clone(&self.peers);
-        let opened = self.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
+        let peers = Arc::clone(&self.args.peers);
+        let opened = self.args.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
         let sheet = opened.map_err(|_| Code::Internal)??;
-        check_frame(&sheet.sheet, &self.cluster, self.clock.now_ms())?;
+        check_frame(&sheet.sheet, &self.args.cluster, self.args.clock.now_ms())?;
         let Task::Sign { request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation.into()) };
         let request = SignRequest::parse(request).map_err(|error| error.code())?;
         check_against_request(&sheet, &request)?;
-        let prepared = self.prepare(request, cached(&sheet.sheet.task)).await?;
+        let prepared = self.prepare(request).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
                 return Err(Refusal { code: Code::SessionDuplicate, answer: Some(signature) });
@@ -173,7 +180,7 @@ impl SigningArgs {
             Admission::Conflict => return Err(Code::RequestConflict.into()),
             Admission::New | Admission::Again => {}
         }
-        check_against_record(&sheet.sheet, prepared.certificate.record(), self.identity.id())?;
+        check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         Ok((sheet, prepared))
     }
 
@@ -183,7 +190,7 @@ impl SigningArgs {
         sheet: &SheetContext,
         prepared: &Prepared,
     ) -> Result<(Box<dyn Party<Output = Signature>>, u8), Code> {
-        let me = sheet.sheet.index_of(self.identity.id()).ok_or(Code::Internal)?;
+        let me = sheet.sheet.index_of(self.args.identity.id()).ok_or(Code::Internal)?;
         let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
         let (share, derived) = (Arc::clone(&prepared.share), prepared.derived.clone());
         let request = &prepared.request;
@@ -194,14 +201,15 @@ impl SigningArgs {
                     .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
                     .map_err(|error| error.code())
             };
-            return Ok((self.pool.run(build).await.map_err(|_| Code::Internal)??, FrostSigning::SHARE_ROUND));
+            return Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, FrostSigning::SHARE_ROUND));
         }
         let digest: [u8; 32] = message.as_slice().try_into().map_err(|_| Code::MsgValidation)?;
         let others: BTreeSet<NodeId> =
-            sheet.sheet.participants.iter().map(|p| p.node).filter(|&node| node != self.identity.id()).collect();
+            sheet.sheet.participants.iter().map(|p| p.node).filter(|&node| node != self.args.identity.id()).collect();
         let states = self
+            .args
             .pairing
-            .call(self.deadline, |reply| PairingMsg::States { peers: others, reply })
+            .call(self.args.deadline, |reply| PairingMsg::States { peers: others, reply })
             .await
             .map_err(|_| Code::Internal)?
             .map_err(|error| error.code())?;
@@ -213,7 +221,7 @@ impl SigningArgs {
                 .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
                 .map_err(|error| error.code())
         };
-        Ok((self.pool.run(build).await.map_err(|_| Code::Internal)??, EcdsaSigning::SHARE_ROUND))
+        Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, EcdsaSigning::SHARE_ROUND))
     }
 
     /// Makes the request's content durable under its id. Answers what the record on disk says of it.
@@ -221,7 +229,7 @@ impl SigningArgs {
         let record = AdmissionRecord { content, answer: None }.encode().map_err(|_| Code::Internal)?;
         let name = key.storage_key();
         let batch = Batch::new().require_absent(Family::Results, name.clone()).put(Family::Results, name, record);
-        match self.storage.write(batch, Durability::Synced).await {
+        match self.args.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(Admission::New),
             Err(StorageError::ConditionFailed(failed)) => {
                 let existing = failed.existing.as_ref().map(|bytes| AdmissionRecord::decode(bytes.expose()));
@@ -244,14 +252,14 @@ impl SigningArgs {
     ) -> Result<(), Failure> {
         let (public_key, message) = (prepared.derived.public_key, prepared.request.message().to_vec());
         let tweak = prepared.request.tweak();
-        let verified = self.pool.run(move || verify(&public_key, &message, tweak, &signature)).await;
+        let verified = self.args.pool.run(move || verify(&public_key, &message, tweak, &signature)).await;
         verified
             .map_err(|_| internal())?
             .map_err(|_| Failure::new(Code::SignatureVerification, "the signature does not verify"))?;
         let record = AdmissionRecord { content: prepared.content, answer: Some(signature) };
         let record = record.encode().map_err(|_| internal())?;
         let batch = Batch::new().put(Family::Results, prepared.key.storage_key(), record);
-        self.storage.write(batch, durability).await.map_err(|error| storage_failure(&error))
+        self.args.storage.write(batch, durability).await.map_err(|error| storage_failure(&error))
     }
 }
 

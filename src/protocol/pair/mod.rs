@@ -16,7 +16,7 @@
 //! a state:
 //!
 //! - A ban concerns the pair, for every wallet: a peer that may try the checks again and again learns the state.
-//! - Both sides use the same epoch of it; an old one is erased once the new one is durable on both sides.
+//! - Both sides use the same epoch of it; each side's half of an old one is replaced when its half of the new one is durable.
 //! - A state is never shared with a third node and never used with any other counterparty.
 
 mod setup;

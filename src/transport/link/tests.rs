@@ -59,6 +59,9 @@ struct Side {
     down: Option<DownReason>,
 }
 
+/// Whether the frame arrives that is sent to the node at this position.
+type Carries = Box<dyn Fn(usize, &Frame) -> bool>;
+
 /// Node 1, the initiator, and node 2.
 struct Wire {
     links: [Link; 2],
@@ -67,7 +70,7 @@ struct Wire {
     /// All frames that were ever sent: to whom, and what.
     sent: Vec<(usize, Frame)>,
     /// Which frames arrive.
-    carries: Box<dyn Fn(usize, &Frame) -> bool>,
+    carries: Carries,
 }
 
 impl Wire {

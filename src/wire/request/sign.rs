@@ -237,7 +237,7 @@ fn message_of(scheme: Scheme, tx: &[u8]) -> Result<Vec<u8>, RequestError> {
         Scheme::Ecdsa => {
             let zeros =
                 32_usize.checked_sub(tx.len()).ok_or(RequestError::field("tx", "a digest has at most 32 bytes"))?;
-            Ok([&[0; 32][..zeros], tx].concat())
+            Ok([vec![0; zeros].as_slice(), tx].concat())
         }
         Scheme::Ed25519 | Scheme::Bip340 if tx.len() > MAX_MESSAGE_BYTES => {
             Err(RequestError::field("tx", "the message is longer than 64 KiB"))
