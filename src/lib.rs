@@ -23,8 +23,10 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod identity;
 pub mod ids;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::{self, Config};
 use crate::ids::{ClusterId, Threshold};
 use crate::keys::ChainCode;
 use crate::signing::OnPeerFailure;
@@ -64,6 +65,31 @@ impl Settings {
                 backoff: Duration::from_millis(100),
             },
             drain: Duration::from_secs(20),
+        }
+    }
+
+    /// What a configuration says, for wallets with this threshold.
+    ///
+    /// How many requests wait (`max_queued`) is not among it: that is the business of whoever takes them from clients.
+    #[must_use]
+    pub fn from_config(config: &Config, threshold: Threshold) -> Self {
+        Self {
+            chain_code: config.cluster.chain_code,
+            signing_deadline: config.signing.deadline,
+            keygen_deadline: config.keygen.deadline,
+            pair_setup_deadline: config.pairing.deadline,
+            max_signing: config.signing.max_concurrent,
+            max_keygen: config.keygen.max_concurrent,
+            on_peer_failure: match config.on_peer_failure {
+                config::OnPeerFailure::Abort => OnPeerFailure::Abort,
+                config::OnPeerFailure::Retry => OnPeerFailure::Retry,
+            },
+            link: LinkConfig {
+                heartbeat: config.link.heartbeat_interval,
+                missed_heartbeats: config.link.heartbeat_misses,
+                ..LinkConfig::default()
+            },
+            ..Self::new(config.cluster.id.clone(), threshold)
         }
     }
 }
