@@ -32,6 +32,8 @@ use crate::wire::message::SecretPayload;
 const FORMAT_VERSION: u8 = 1;
 /// The longest stored share, in bytes: a scalar of 32, an index, a version, and their names.
 pub const MAX_SHARE_BYTES: usize = 128;
+/// The longest encoded group key, in bytes: 32 verifying shares of 35 bytes, and under 300 for everything else.
+pub const MAX_GROUP_BYTES: usize = 2048;
 
 /// Why something is not a share of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -209,8 +211,6 @@ mod tests {
     use super::*;
     use crate::protocol::rng::os;
     use crate::protocol::testbed::deal;
-
-    const MAX_GROUP_BYTES: usize = 2048;
 
     fn shares(scheme: Scheme, t: u8, n: u8) -> Vec<KeyShare> {
         deal(scheme, Threshold::new(t, n).unwrap(), &mut os())
