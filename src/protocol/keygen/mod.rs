@@ -36,7 +36,7 @@ use super::fault::Fault;
 use super::rng::EngineRng;
 use super::rounds::{Staged, broadcast, decode_all};
 use super::setup::SetupError;
-use super::share::{KeyShare, MAX_SHARE_BYTES};
+use super::share::{KeyShare, MAX_GROUP_BYTES};
 use super::slots::{Received, Slots};
 use super::{Abort, AbortReason, Outgoing, Party, Progress, Recipient, RunContext};
 use crate::ids::{PartyIndex, Scheme, Threshold};
@@ -299,7 +299,7 @@ impl Party for Keygen {
 fn digest_keys(transcript: &Digest, shares: &BTreeMap<Scheme, KeyShare>) -> Result<Digest, Fault> {
     let mut hash = Sha256::new_with_prefix(transcript);
     for share in shares.values() {
-        let group = codec::encode(share.group(), MAX_SHARE_BYTES).map_err(|_| Fault::engine())?;
+        let group = codec::encode(share.group(), MAX_GROUP_BYTES).map_err(|_| Fault::engine())?;
         hash.update((group.len() as u64).to_be_bytes());
         hash.update(&group);
     }
