@@ -12,6 +12,9 @@ use super::suite::{ScalarField, Suite, decode_point, identifier, small_scalar, w
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::PublicKey;
 
+/// The longest encoded [`GroupKey`], in bytes: 32 verifying shares of 35 bytes, and under 300 for everything else.
+pub const MAX_GROUP_BYTES: usize = 2048;
+
 /// A shared key as everybody may know it: the key, its threshold, and every party's verifying share.
 ///
 /// Holds, whatever it was decoded from: every value is a point of the scheme's prime-order group and not the identity;

@@ -19,7 +19,7 @@ use frost_core::keys::{KeyPackage, PublicKeyPackage, SigningShare};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub use self::group::GroupKey;
+pub use self::group::{GroupKey, MAX_GROUP_BYTES};
 use self::suite::{Suite, decode_signing_share, verifying_share_of, with_suite};
 use crate::error::Code;
 use crate::ids::{PartyIndex, Scheme, Threshold};
