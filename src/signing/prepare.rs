@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::admission::{Admission, AdmissionRecord, RequestKey, admit};
 use super::check::{check_against_record, check_against_request, check_frame};
 use super::wallets::Wallets;
@@ -11,7 +13,7 @@ use super::{OnPeerFailure, SigningMsg};
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
-use crate::ids::{ClusterId, NodeId, PartyIndex, Scheme, SheetHash};
+use crate::ids::{ClusterId, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
 use crate::pairing::PairingMsg;
 use crate::policy::Policy;
@@ -21,13 +23,20 @@ use crate::protocol::frost_signing::FrostSigning;
 use crate::protocol::share::KeyShare;
 use crate::protocol::verify::verify;
 use crate::protocol::{Party, RunContext, rng};
+use crate::secret::SecretBytes;
 use crate::session::{CryptoPool, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
-use crate::wallet::{WalletCertificate, certificate_key, share_key};
+use crate::wallet::{WalletCertificate, certificate_key, pending_key, share_key};
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::Task;
+
+/// How long a request waits for a wallet that is pending here: longer than members take to ask each other about one
+/// (`resolve_every`, 2 s), and less than messages wait for a session to be announced.
+const PENDING_FOR: Duration = Duration::from_secs(4);
+/// How often it looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What signing is started with.
 #[derive(Clone)]
@@ -142,9 +151,10 @@ impl Desk {
         Ok(Prepared { request, content, key, certificate, derived, share, admission })
     }
 
+    /// The certificate of a wallet that is active here, or becomes so while it is waited for.
     async fn certificate(&self, key: &RequestKey) -> Result<Arc<WalletCertificate>, Failure> {
-        let stored = self.args.storage.get(Family::Wallets, certificate_key(&key.wallet)).await;
-        let bytes = stored.map_err(|e| storage_failure(&e))?.ok_or_else(|| {
+        let bytes = self.certified(&key.wallet).await.map_err(|error| storage_failure(&error))?;
+        let bytes = bytes.ok_or_else(|| {
             Failure::new(Code::KeyNotFound, format!("there is no wallet {} on this node", key.wallet))
         })?;
         let peers = Arc::clone(&self.args.peers);
@@ -155,6 +165,22 @@ impl Desk {
         })?;
         self.wallets.keep(Arc::clone(&certificate));
         Ok(certificate)
+    }
+
+    /// Reads a certificate. Where the wallet is pending, its client may have it already from a member that was faster:
+    /// then this waits a moment for it to become active here.
+    async fn certified(&self, wallet: &WalletId) -> Result<Option<SecretBytes>, StorageError> {
+        let storage = &self.args.storage;
+        let until = Instant::now() + PENDING_FOR;
+        loop {
+            // Becoming active is one write: what was not pending before has its certificate now, or never.
+            let pending = storage.get(Family::Shares, pending_key(wallet)).await?.is_some();
+            let certificate = storage.get(Family::Wallets, certificate_key(wallet)).await?;
+            if certificate.is_some() || !pending || Instant::now() >= until {
+                return Ok(certificate);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Checks a proposal of `from` against the request in it and everything this node knows.
