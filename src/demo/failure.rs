@@ -17,18 +17,25 @@ use crate::wallet::WalletRecord;
 
 /// The node that leads the session.
 const COORDINATOR: usize = 0;
-/// How often a kill may come too late, when the signature is made already, until the step fails.
-const MAX_LATE_KILLS: u32 = 20;
+/// How many signatures may be made before a kill comes in time, until the step fails.
+const MAX_TRIES: u32 = 20;
 /// How long the client waits for its answer. With no answer by then, nobody noticed.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The client's answer and when it came.
 type Answer = (anyhow::Result<Result<Signed, error::Failure>>, Instant);
 
+/// A session as it runs on all its participants.
+struct Running {
+    session: SheetHash,
+    /// The participants besides the coordinator: at least one.
+    others: Vec<usize>,
+}
+
 /// What a kill in mid-session led to.
 struct Loss {
     killed: usize,
-    session: SheetHash,
+    running: Running,
     failure: error::Failure,
     noticed: Duration,
 }
@@ -36,15 +43,15 @@ struct Loss {
 impl Demo {
     /// Gives the number of the node that is gone.
     pub(super) async fn lose_a_node(&mut self, wallet: &WalletRecord) -> anyhow::Result<usize> {
-        let mut late_kills = 0;
+        let mut tries = 1;
         let loss = loop {
             if let Some(loss) = self.kill_in_mid_session().await? {
                 break loss;
             }
-            late_kills += 1;
-            ensure!(late_kills < MAX_LATE_KILLS, "no kill came in mid-session");
+            tries += 1;
+            ensure!(tries <= MAX_TRIES, "no kill came in mid-session");
         };
-        let Loss { killed, session, failure, noticed } = loss;
+        let Loss { killed, running, failure, noticed } = loss;
         let lost = self.cluster.args(killed).map(|args| args.identity.id()).ok_or_else(|| anyhow!("no such node"))?;
         let told = self.described(&failure);
         ensure!(failure.code == Code::PeerUnavailable, "the client was told of something else: {told}");
@@ -52,6 +59,7 @@ impl Demo {
         self.record("noticing a lost node", &[noticed]);
 
         let survivors: Vec<usize> = (0..self.cluster.len()).filter(|&number| number != killed).collect();
+        let took_part = |number| number == COORDINATOR || running.others.contains(&number);
         let mut left = Vec::new();
         for &number in &survivors {
             let snapshot = self.until_idle(number).await?;
@@ -59,7 +67,7 @@ impl Demo {
                 name: self.name(number)?,
                 sessions: snapshot.sessions.len(),
                 requests: snapshot.requests,
-                last_abort: snapshot.last_abort.map(|abort| abort.code),
+                ended_as: snapshot.last_abort.filter(|_| took_part(number)).map(|abort| abort.code),
             });
         }
         let round = self.snapshot(COORDINATOR).await?.last_abort.map(|abort| abort.round);
@@ -80,13 +88,13 @@ impl Demo {
         self.report.failure = Some(Failure {
             killed: self.name(killed)?,
             coordinator: self.name(COORDINATOR)?,
-            session: session.to_string(),
+            session: running.session.to_string(),
             round,
             code: failure.code,
             culprits: failure.culprits.iter().map(|&id| self.name_of(id)).collect::<anyhow::Result<_>>()?,
             reason: failure.reason,
             noticed_ms: milliseconds(noticed),
-            late_kills,
+            tries,
             survivors: left,
             still_signing,
             signed,
@@ -95,30 +103,32 @@ impl Demo {
         Ok(killed)
     }
 
-    /// Has a signature made, and kills a participant as soon as both it and the coordinator run the session. `None` if
-    /// the signature was made all the same; the participant is back then.
+    /// Has a signature made, and kills a participant as soon as all of them run the session. `None` if the signature was
+    /// made all the same; everybody is there then.
     async fn kill_in_mid_session(&mut self) -> anyhow::Result<Option<Loss>> {
         // Otherwise a session that is about to end could be taken for the new one.
         self.until_idle(COORDINATOR).await?;
         let request = self.request(Scheme::Ecdsa, DerivationPath::default(), &[0x61; 32])?;
         let signing = self.node(COORDINATOR)?.addresses().signing.clone();
-        let answer: JoinHandle<Answer> = tokio::spawn(async move {
+        let mut answer: JoinHandle<Answer> = tokio::spawn(async move {
             let answer = signing.call(LIMIT, |reply| SigningMsg::Sign { request, reply }).await;
             (answer.map_err(anyhow::Error::from), Instant::now())
         });
-        let Some((killed, session)) = self.first_participant(&answer).await? else {
-            bail!("the signature was made before a participant was seen");
+        let Some(running) = self.until_all_run(&answer).await? else {
+            let (answer, _) = answer.await?;
+            answer?.map_err(|failure| self.described(&failure))?;
+            return Ok(None);
         };
+        let killed = *running.others.first().ok_or_else(|| anyhow!("the coordinator signs alone"))?;
         let at = Instant::now();
         self.cluster.kill(killed).await;
-        let (answer, answered) = self
-            .progress
-            .during(LIMIT, answer, || format!("{} is killed; waiting for the client's answer", self.killed(killed)))
-            .await??;
+        let name = self.name(killed)?;
+        let waiting = || format!("{name} is killed; waiting for the client's answer");
+        let (answer, answered) = self.progress.during(LIMIT, &mut answer, waiting).await??;
         match answer? {
             Err(failure) => {
                 let noticed = answered.saturating_duration_since(at);
-                Ok(Some(Loss { killed, session, failure, noticed }))
+                Ok(Some(Loss { killed, running, failure, noticed }))
             }
             Ok(_) => {
                 self.cluster.start(killed).await?;
@@ -128,15 +138,18 @@ impl Demo {
         }
     }
 
-    /// The first node besides the coordinator that is seen to run the coordinator's session; `None` if the answer is there
-    /// before.
-    async fn first_participant(&self, answer: &JoinHandle<Answer>) -> anyhow::Result<Option<(usize, SheetHash)>> {
+    /// The coordinator's session, once all its participants run it; `None` if its answer is there before that was seen.
+    async fn until_all_run(&self, answer: &JoinHandle<Answer>) -> anyhow::Result<Option<Running>> {
         while !answer.is_finished() {
             if let Some(&session) = self.snapshot(COORDINATOR).await?.sessions.first() {
+                let mut others = Vec::new();
                 for number in (0..self.cluster.len()).filter(|&number| number != COORDINATOR) {
                     if self.snapshot(number).await?.sessions.contains(&session) {
-                        return Ok(Some((number, session)));
+                        others.push(number);
                     }
+                }
+                if others.len() + 1 == self.signers {
+                    return Ok(Some(Running { session, others }));
                 }
             }
             tokio::task::yield_now().await;
@@ -158,9 +171,5 @@ impl Demo {
         let limit = setup_limit(u8::try_from(self.cluster.len()).unwrap_or(u8::MAX));
         self.progress.during(limit, self.cluster.until_complete(), || self.pairs_text()).await??;
         Ok(())
-    }
-
-    fn killed(&self, number: usize) -> String {
-        self.cluster.name(number).map(ToString::to_string).unwrap_or_default()
     }
 }

@@ -51,21 +51,24 @@ impl Progress {
             }
         };
         if self.in_place {
-            print("\r\x1b[2K");
+            print(ERASE);
         }
         done.ok_or_else(|| anyhow!("not done after {} seconds: {}", limit.as_secs(), state()))
     }
 
     fn show(&self, last: &mut String, state: String, elapsed: Duration) {
-        let seconds = elapsed.as_secs_f64();
+        let time = if elapsed < EVERY { String::new() } else { format!(" ({:.1} s)", elapsed.as_secs_f64()) };
         if self.in_place {
-            print(&format!("\r\x1b[2K{state} … {seconds:.1} s"));
+            print(&format!("{ERASE}{state}{time}"));
         } else if *last != state {
-            print(&format!("{state} ({seconds:.1} s)\n"));
+            print(&format!("{state}{time}\n"));
             *last = state;
         }
     }
 }
+
+/// Back to the line's start, and erase it (ECMA-48).
+const ERASE: &str = "\r\x1b[2K";
 
 fn print(text: &str) {
     let mut stderr = stderr().lock();

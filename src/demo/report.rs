@@ -160,8 +160,8 @@ pub(super) struct Failure {
     pub culprits: Vec<NodeName>,
     /// From the kill to the client's answer.
     pub noticed_ms: f64,
-    /// Kills before this one that came when the signature was made already.
-    pub late_kills: u32,
+    /// How many signatures were begun until a kill came in mid-session: 1, unless one was made before.
+    pub tries: u32,
     /// What is left at those who survived.
     pub survivors: Vec<Survivor>,
     /// Whether the survivors can still sign.
@@ -178,8 +178,8 @@ pub(super) struct Survivor {
     pub sessions: usize,
     /// Requests at work.
     pub requests: usize,
-    /// How its last session ended, if one was aborted.
-    pub last_abort: Option<Code>,
+    /// How its session with the killed node ended, if it took part in that.
+    pub ended_as: Option<Code>,
 }
 
 /// The return of a node.

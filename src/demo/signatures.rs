@@ -21,6 +21,8 @@ use crate::wallet::WalletRecord;
 
 /// How many signatures of each scheme are timed, besides that of its transaction.
 const TIMED: usize = 6;
+/// How long they may take altogether.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The times that signatures took, by scheme.
 type Times = BTreeMap<Scheme, Vec<Duration>>;
@@ -38,19 +40,30 @@ impl Demo {
         self.sign_bitcoin(wallet, bitcoin, &mut times).await?;
         self.sign_solana(wallet, solana, &mut times).await?;
         self.show(Text::signatures)?;
-        for scheme in Scheme::ALL {
-            for round in 0..TIMED {
-                // No two signatures are of the same message.
-                let message = [&[u8::try_from(round).unwrap_or(u8::MAX)][..], &[0x71; 31]].concat();
-                let request = self.request(scheme, DerivationPath::default(), &message)?;
-                let signing = self.sign(wallet, round % self.cluster.len(), request);
-                let state = || format!("timing {scheme} signatures: {round} of {TIMED}");
-                let (_, took) = self.progress.during(super::ASK * 10, signing, state).await??;
-                times.entry(scheme).or_default().push(took);
-            }
-            self.record(format!("signature, {scheme}"), times.get(&scheme).map_or(&[], Vec::as_slice));
+        for (scheme, mut samples) in times {
+            samples.extend(self.time_signatures(wallet, scheme).await?);
+            self.record(format!("signature, {scheme}"), &samples);
         }
         Ok(())
+    }
+
+    /// How long signatures of `scheme` take, led by all nodes in turn.
+    async fn time_signatures(&mut self, wallet: &WalletRecord, scheme: Scheme) -> anyhow::Result<Vec<Duration>> {
+        let mut requests = Vec::new();
+        for round in 0..TIMED {
+            // No two signatures are of the same message.
+            let message = [&[u8::try_from(round)?][..], &[0x71; 31]].concat();
+            requests.push(self.request(scheme, DerivationPath::default(), &message)?);
+        }
+        let signing = async {
+            let mut times = Vec::new();
+            for (request, coordinator) in requests.into_iter().zip((0..self.cluster.len()).cycle()) {
+                let (_, took) = self.sign(wallet, coordinator, request).await?;
+                times.push(took);
+            }
+            anyhow::Ok(times)
+        };
+        self.progress.during(LIMIT, signing, || format!("timing signatures of {scheme}")).await?
     }
 
     async fn sign_ethereum(

@@ -82,9 +82,9 @@ impl Text {
             ("key", signed.path.as_str()),
             ("address", &signed.address),
             ("led by", signed.coordinator.as_str()),
-            ("message", &shortened(&signed.message)),
+            ("signed", &shortened(&signed.message)),
             ("signature", &shortened(&signed.signature)),
-            ("signed raw", &raw),
+            ("raw", &raw),
         ] {
             writeln!(out, "    {label:<11} {value}")?;
         }
@@ -97,17 +97,19 @@ impl Text {
         self.heading(out, "4. A node is killed while it signs")?;
         let (killed, coordinator) = (&failure.killed, &failure.coordinator);
         writeln!(out, "  {killed} was killed in round {} of an ECDSA session that {coordinator} led.", failure.round)?;
-        if failure.late_kills > 0 {
-            writeln!(out, "  ({} kills before came when the signature was made already.)", failure.late_kills)?;
+        if failure.tries > 1 {
+            writeln!(out, "  That took {} tries: before, the signature was made sooner than the kill.", failure.tries)?;
         }
         let culprits: Vec<&str> = failure.culprits.iter().map(|name| name.as_str()).collect();
         let told = format!("its client was told {} of {}", failure.code, culprits.join(", "));
         self.good(out, &format!("{told}, {} after the kill", duration(failure.noticed_ms)))?;
         for survivor in &failure.survivors {
-            let name = survivor.name.as_str();
-            let state = format!("{name}: {} sessions run, {} requests wait", survivor.sessions, survivor.requests);
-            let last = survivor.last_abort.map_or_else(String::new, |code| format!("; its session ended as {code}"));
-            self.good(out, &format!("{state}{last}"))?;
+            let ended = match survivor.ended_as {
+                Some(code) => format!("its session ended as {code}"),
+                None => "it had no part in the session".to_owned(),
+            };
+            let left = format!("sessions left: {}, requests left: {}", survivor.sessions, survivor.requests);
+            self.good(out, &format!("{}: {ended}; {left}", survivor.name))?;
         }
         writeln!(
             out,

@@ -32,8 +32,6 @@ use crate::wire::message::SecretPayload;
 const FORMAT_VERSION: u8 = 1;
 /// The longest stored share, in bytes: a scalar of 32, an index, a version, and their names.
 pub const MAX_SHARE_BYTES: usize = 128;
-/// The longest encoded group key, in bytes: 32 verifying shares of 35 bytes, and under 300 for everything else.
-pub const MAX_GROUP_BYTES: usize = 2048;
 
 /// Why something is not a share of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
