@@ -59,6 +59,8 @@ struct Side {
     down: Option<DownReason>,
 }
 
+type Carries = Box<dyn Fn(usize, &Frame) -> bool>;
+
 /// Node 1, the initiator, and node 2.
 struct Wire {
     links: [Link; 2],
@@ -67,7 +69,7 @@ struct Wire {
     /// All frames that were ever sent: to whom, and what.
     sent: Vec<(usize, Frame)>,
     /// Which frames arrive.
-    carries: Box<dyn Fn(usize, &Frame) -> bool>,
+    carries: Carries,
 }
 
 impl Wire {
@@ -183,6 +185,7 @@ fn link__should_not_be_up_before_both_directions_are_proven() {
     let mut wire = Wire::new();
     wire.restart(0);
     wire.restart(1);
+    wire.sent.clear();
     wire.carries = Box::new(|_, frame| frame.kind != FrameKind::Data);
     wire.pass(30 * SECOND);
     assert!(!wire.links.iter().any(Link::is_up));
