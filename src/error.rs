@@ -2,14 +2,16 @@
 //!
 //! Every layer has its own `thiserror` enum; each of its errors maps to one [`Code`]. Texts stay in the node's own log.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::NodeId;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Why a request or a session failed. The text form never changes once it is released; with `ERROR_` before it,
-        /// it is the code of the mpcium client protocol.
+        /// Why a request or a session failed. The text form never changes once it is released.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -41,8 +43,10 @@ codes! {
     KeyNotFound = "KEY_NOT_FOUND",
     /// The wallet id is taken.
     KeyAlreadyExists = "KEY_ALREADY_EXISTS",
-    /// The same request is running already, or its id was used with other content.
+    /// The same request is running already.
     SessionDuplicate = "SESSION_DUPLICATE",
+    /// The request id was used before, with other content. It stands for that content for ever.
+    RequestConflict = "REQUEST_CONFLICT",
     /// The initiator's signature does not verify.
     InvalidInitiatorSignature = "INVALID_INITIATOR_SIGNATURE",
     /// An approval that policy requires is missing.
@@ -58,13 +62,13 @@ codes! {
     /// The session's sheet is out of date: its deadline has passed, or it names a generation that is gone.
     SessionStale = "SESSION_STALE",
     /// A participant sent what the protocol does not allow; it is the culprit.
-    ProtocolViolation = "MESSAGE_VERIFICATION",
+    ProtocolViolation = "PROTOCOL_VIOLATION",
     /// Participants disagree on what was broadcast.
-    Equivocation = "MESSAGE_ROUTING",
+    Equivocation = "EQUIVOCATION",
     /// The two sides of a pair hold different epochs of their pair setup, or one holds none. Recoverable by a new one.
-    PairMismatch = "INCOMPATIBLE_PEER_IDS",
+    PairMismatch = "PAIR_MISMATCH",
     /// A pair of nodes is banned from ECDSA until an operator lifts it.
-    PairBanned = "PEER_NOT_READY",
+    PairBanned = "PAIR_BANNED",
     /// The key generation failed.
     KeygenFailure = "KEYGEN_FAILURE",
     /// The signing run failed.
@@ -80,11 +84,11 @@ codes! {
     /// Too much is running or waiting; try again later.
     ConcurrencyLimit = "CONCURRENCY_LIMIT",
     /// The node is stopping, or the session was stopped with its supervisor.
-    Cancelled = "CONTEXT_CANCELLED",
+    Cancelled = "CANCELLED",
     /// Another coordinator's session for the same request took over.
-    Superseded = "OPERATION_ABORTED",
+    Superseded = "SUPERSEDED",
     /// The node failed in a way that has no code of its own; its log says more.
-    Internal = "UNKNOWN",
+    Internal = "INTERNAL",
 }
 
 impl Code {
@@ -108,5 +112,24 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A request's end without a result, as its client is told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct Failure {
+    /// What clients branch on.
+    pub code: Code,
+    /// The same for people; it names no secret and no internal of a peer.
+    pub reason: String,
+    /// The nodes to blame, as far as can be told.
+    pub culprits: BTreeSet<NodeId>,
+}
+
+impl Failure {
+    /// A failure that is nobody's.
+    pub fn new(code: Code, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), culprits: BTreeSet::new() }
     }
 }

@@ -37,15 +37,16 @@ impl PublicKey {
     /// # Errors
     /// When the length or the SEC1 prefix is not the scheme's.
     pub fn new(scheme: Scheme, encoded: &[u8]) -> Result<Self, InvalidId> {
-        let well_formed = match scheme {
-            Scheme::Ed25519 => encoded.len() == 32,
-            Scheme::Ecdsa | Scheme::Bip340 => encoded.len() == 33 && matches!(encoded[0], 2 | 3),
-        };
-        if !well_formed {
-            return Err(InvalidId { what: "public key", problem: "its length or prefix is not the scheme's" });
-        }
+        let invalid = InvalidId { what: "public key", problem: "its length or prefix is not the scheme's" };
         let mut bytes = [0; 33];
-        bytes[..encoded.len()].copy_from_slice(encoded);
+        match (scheme, encoded) {
+            (Scheme::Ed25519, _) => {
+                let (key, _) = bytes.split_first_chunk_mut::<32>().ok_or(invalid.clone())?;
+                *key = encoded.try_into().map_err(|_| invalid)?;
+            }
+            (Scheme::Ecdsa | Scheme::Bip340, [2 | 3, ..]) => bytes = encoded.try_into().map_err(|_| invalid)?,
+            (Scheme::Ecdsa | Scheme::Bip340, _) => return Err(invalid),
+        }
         Ok(Self { scheme, bytes })
     }
 

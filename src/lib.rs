@@ -1,12 +1,48 @@
 //! quorate: a threshold-signature wallet node built of supervised actors.
+//!
+//! A cluster of n nodes makes keys that never exist in one place; any t of the nodes sign with them: ECDSA on secp256k1,
+//! Ed25519, BIP-340. When a peer fails, every session with it is aborted, its secrets are wiped, and the link to it is
+//! built anew.
+//!
+//! Layers, each using only those below it:
+//!
+//! ```text
+//! node                       the root supervisor, and the handle of a running node
+//! keygen · signing · pairing admission, quorums, sheets, commit, idempotency, bans
+//! session                    drives one protocol run to exactly one end
+//! registry                   who is alive, linked, serving and paired
+//! transport                  authenticated encrypted links over a broker
+//! storage                    sealed records in RocksDB
+//! wallet · policy · identity what nodes certify, whose requests count, who is trusted
+//! protocol                   the threshold engines, without I/O
+//! wire · ids · keys · error  formats, names, values
+//! ```
+//!
+//! [`local_cluster`] runs a whole cluster in one process; with the feature `testing`, `testing` adds faults to it and
+//! lets a test play an actor's neighbours.
 #![forbid(unsafe_code)]
 
+pub mod chain;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod demo;
 pub mod error;
+pub mod identity;
 pub mod ids;
+pub mod keygen;
 pub mod keys;
+pub mod local_cluster;
+pub mod node;
+pub mod pairing;
+pub mod policy;
 pub mod protocol;
+pub mod registry;
 pub mod secret;
+pub mod session;
+pub mod signing;
+pub mod storage;
 pub mod supervision;
 pub mod transport;
+pub mod wallet;
 pub mod wire;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::time::Instant;
 
-use super::{BanError, Bans, PairBook, PairUnavailable};
+use super::{BanError, Banned, Bans, PairBook, PairUnavailable};
 use crate::clock::Clock;
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
@@ -16,15 +16,12 @@ use crate::protocol::RunContext;
 use crate::protocol::pair::{PairSetup, PairState};
 use crate::secret::SecretBytes;
 use crate::session::{Arrival, CryptoPool, Outcome, SessionArgs, SessionEnd, Sessions, SheetContext};
-use crate::storage::{Batch, Family, StorageHandle};
+use crate::storage::{Batch, Durability, Family, Listing, MAX_PAGE_RECORDS, Record, StorageError, StorageHandle};
 use crate::supervision::{Address, Deliver};
 use crate::transport::{Inbound, PeerEvent, Readiness, TransportMsg};
 use crate::wire::codec;
 use crate::wire::message::{PeerMessage, Service, SessionBody};
 use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
-
-/// The most stored records read at the start: one per peer.
-const MAX_RECORDS: usize = 64;
 
 /// What pairing takes.
 pub enum PairingMsg {
@@ -77,8 +74,6 @@ pub enum PairingMsg {
     InjectPanic,
 }
 
-impl ractor::Message for PairingMsg {}
-
 impl From<Inbound> for PairingMsg {
     fn from(inbound: Inbound) -> Self {
         Self::Peer(inbound)
@@ -129,6 +124,8 @@ pub struct PairingArgs {
     pub deadline: Duration,
     /// Who hears of every change of the epochs that this node holds.
     pub registry: Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
+    /// Who hears of every ban at once.
+    pub signing: Arc<dyn Deliver<Banned>>,
     /// The address of this actor, for its sessions.
     pub myself: Address<PairingMsg>,
 }
@@ -157,14 +154,14 @@ impl Actor for PairingActor {
         args: PairingArgs,
     ) -> Result<PairingState, ActorProcessingErr> {
         let mut book = PairBook::new(args.identity.id(), args.peers.ids());
-        for (key, sealed) in args.storage.list(Family::Pairs, Vec::new(), MAX_RECORDS, None).await? {
-            match (node_of(&key), PairState::from_secret_bytes(sealed.expose())) {
-                (Some(peer), Ok(state)) => book.hold(peer, state, Instant::now()),
+        for Record { key, value } in all(&args.storage, Family::Pairs).await? {
+            match (node_of(&key), PairState::from_secret_bytes(value.expose())) {
+                (Some(peer), Ok(state)) => book.restore(peer, state),
                 // A setup that cannot be read is as good as none: a new one follows.
                 _ => tracing::error!(key = %hex::encode(&key), "a stored pair setup does not decode"),
             }
         }
-        for (key, _) in args.storage.list(Family::Bans, Vec::new(), MAX_RECORDS, None).await? {
+        for Record { key, .. } in all(&args.storage, Family::Bans).await? {
             if let Some(peer) = node_of(&key) {
                 book.ban(peer);
             }
@@ -241,9 +238,7 @@ impl Actor for PairingActor {
         event: SupervisionEvent,
         state: &mut PairingState,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(cell, _) | SupervisionEvent::ActorTerminated(cell, _, _) = event
-            && let Some((sheet, true)) = state.sessions.gone(&cell).await
-        {
+        if let Some(sheet) = state.sessions.gone(event).await {
             tracing::error!(session = %sheet.hash, "a pair setup failed without a report");
             if let Some(peer) = state.with.remove(&sheet.hash) {
                 state.failed(peer);
@@ -387,7 +382,7 @@ impl PairingState {
         Ok(SessionArgs {
             service: Service::Pairing,
             sheet,
-            party: Box::new(PairSetup::new(context, epoch)?),
+            party: Box::new(PairSetup::new(&context, epoch)?),
             hold_from_round: None,
             identity: Arc::clone(&self.args.identity),
             peers: Arc::clone(&self.args.peers),
@@ -407,9 +402,7 @@ impl PairingState {
             Outcome::Done(pair) => {
                 let (storage, myself) = (self.args.storage.clone(), myself.clone());
                 tokio::spawn(async move {
-                    let mut batch = Batch::new();
-                    batch.put(Family::Pairs, key_of(peer), pair.to_secret_bytes());
-                    let stored = storage.write(batch).await.map(|_| pair).map_err(|error| error.code());
+                    let stored = store(&storage, peer, &pair).await.map(|()| pair);
                     // Pairing that is gone reads the store when it is back.
                     let _ = myself.cast(PairingMsg::Stored { peer, state: stored });
                 });
@@ -431,20 +424,20 @@ impl PairingState {
     async fn ban(&mut self, peer: NodeId, session: SheetHash) -> Result<(), BanError> {
         // In memory first: whatever the store does, nothing uses the pair from here on.
         self.book.ban(peer);
+        // One cheat must not have many runs: those under way with the peer end now.
+        let _ = self.args.signing.deliver(Banned(peer));
         tracing::error!(%peer, %session, "pair banned from ECDSA");
         let record = BanRecord { session, at_ms: self.args.clock.now_ms() };
-        let mut batch = Batch::new();
-        batch.put(Family::Bans, key_of(peer), SecretBytes::from_vec(record.encode().map_err(|_| BanError::Storage)?));
-        batch.delete(Family::Pairs, key_of(peer));
-        let stored = self.args.storage.write(batch).await.map(|_| ()).map_err(|_| BanError::Storage);
+        let record = SecretBytes::from_vec(record.encode().map_err(|_| BanError::Storage)?);
+        let batch = Batch::new().put(Family::Bans, key_of(peer), record).delete(Family::Pairs, key_of(peer));
+        let stored = self.args.storage.write(batch, Durability::Synced).await.map_err(|_| BanError::Storage);
         self.announce();
         stored
     }
 
     async fn lift(&mut self, peer: NodeId) -> Result<(), BanError> {
-        let mut batch = Batch::new();
-        batch.delete(Family::Bans, key_of(peer));
-        self.args.storage.write(batch).await.map_err(|_| BanError::Storage)?;
+        let batch = Batch::new().delete(Family::Bans, key_of(peer));
+        self.args.storage.write(batch, Durability::Synced).await.map_err(|_| BanError::Storage)?;
         self.book.lift(peer);
         Ok(())
     }
@@ -465,6 +458,13 @@ impl PairingState {
     }
 }
 
+/// Makes a finished setup durable.
+async fn store(storage: &StorageHandle, peer: NodeId, pair: &PairState) -> Result<(), Code> {
+    let value = pair.to_secret_bytes().map_err(|_| Code::Internal)?;
+    let batch = Batch::new().put(Family::Pairs, key_of(peer), value);
+    storage.write(batch, Durability::Synced).await.map_err(|error| error.code())
+}
+
 /// Why and since when a pair is banned.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct BanRecord {
@@ -476,6 +476,12 @@ impl BanRecord {
     fn encode(&self) -> Result<Vec<u8>, codec::CodecError> {
         codec::encode(self, 256)
     }
+}
+
+/// All records of a family that holds one per peer: one page.
+async fn all(storage: &StorageHandle, family: Family) -> Result<Vec<Record>, StorageError> {
+    let listing = Listing { family, prefix: Vec::new(), after: None, limit: MAX_PAGE_RECORDS };
+    storage.list(listing).await.map(|page| page.records)
 }
 
 /// The storage key of a peer's records.

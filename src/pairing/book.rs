@@ -68,7 +68,14 @@ impl PairBook {
         Self { me, pairs }
     }
 
-    /// Takes over a stored setup, or a new one that is durable now.
+    /// Takes over a setup that an earlier life stored.
+    pub fn restore(&mut self, peer: NodeId, state: PairState) {
+        if let Some(pair) = self.pairs.get_mut(&peer) {
+            pair.state = Some(Arc::new(state));
+        }
+    }
+
+    /// Takes over a new setup that is durable now.
     pub fn hold(&mut self, peer: NodeId, state: PairState, now: Instant) {
         if let Some(pair) = self.pairs.get_mut(&peer) {
             pair.state = Some(Arc::new(state));

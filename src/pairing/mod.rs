@@ -33,6 +33,10 @@ pub enum BanError {
     Call(#[from] CallError),
 }
 
+/// The pair with this peer is banned from now on: whatever runs with it must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Banned(pub NodeId);
+
 /// Where a session makes a ban durable before it says anything else.
 pub trait Bans: Send + Sync {
     /// Bans `peer` from ECDSA with this node, for every wallet, because of what it did in `session`.

@@ -10,13 +10,22 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+pub mod derivation;
 mod dkls;
+pub mod ecdsa_signing;
+mod echo;
+mod fault;
+pub mod frost_signing;
+pub mod keygen;
 pub mod pair;
 pub mod rng;
+mod rounds;
+pub mod setup;
 pub mod share;
 pub mod slots;
 #[cfg(any(test, feature = "testing"))]
 pub mod testbed;
+pub mod verify;
 
 use std::collections::BTreeSet;
 
@@ -83,8 +92,7 @@ pub enum Dropped {
     Ended,
 }
 
-/// What a step of a run led to.
-#[derive(Default)]
+/// What a step of a run led to. The default is nothing.
 pub struct Progress<O> {
     /// Messages to deliver, in order.
     pub send: Vec<Outgoing>,
@@ -92,6 +100,12 @@ pub struct Progress<O> {
     pub output: Option<O>,
     /// Set when the message was not taken.
     pub dropped: Option<Dropped>,
+}
+
+impl<O> Default for Progress<O> {
+    fn default() -> Self {
+        Self { send: Vec::new(), output: None, dropped: None }
+    }
 }
 
 /// Why a run ended without an output.

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! A run ends when no message is under way any more: then each party is done, has aborted, or still waits.
+#![expect(clippy::unwrap_used, reason = "the harness of tests panics where a test is wrong")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -204,6 +205,36 @@ pub fn subsets(parties: u8, size: u8) -> Vec<Vec<u8>> {
         })
     };
     (size..=parties).flat_map(with_last).collect()
+}
+
+/// A named change of a message's bytes.
+pub type Mutation = (String, Box<dyn Fn(&[u8]) -> Vec<u8>>);
+
+/// What an adversary without imagination does to a message that is not empty: every wrong length, and one bit flipped at
+/// each of 48 places.
+#[must_use]
+pub fn mutations() -> Vec<Mutation> {
+    const PLACES: usize = 48;
+    let mut all: Vec<Mutation> = vec![
+        ("empty".to_owned(), Box::new(|_| vec![])),
+        ("one byte less".to_owned(), Box::new(|bytes| bytes.split_last().map_or(vec![], |(_, most)| most.to_vec()))),
+        ("half".to_owned(), Box::new(|bytes| bytes.iter().copied().take(bytes.len() / 2).collect())),
+        ("one byte more".to_owned(), Box::new(|bytes| [bytes, &[0]].concat())),
+        ("twice".to_owned(), Box::new(|bytes| [bytes, bytes].concat())),
+        ("zeros".to_owned(), Box::new(|bytes| vec![0; bytes.len()])),
+    ];
+    for place in 0..PLACES {
+        let flip = move |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            let at = place * bytes.len() / PLACES;
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << (place % 8);
+            }
+            bytes
+        };
+        all.push((format!("bit flipped at {place}/{PLACES}"), Box::new(flip)));
+    }
+    all
 }
 
 /// A key that a dealer knows, shared out: for tests of what comes after key generation. In the order of the parties.

@@ -34,8 +34,6 @@ pub enum RegistryMsg {
     InjectPanic,
 }
 
-impl ractor::Message for RegistryMsg {}
-
 impl From<PeerEvent> for RegistryMsg {
     fn from(event: PeerEvent) -> Self {
         Self::Peer(event)
@@ -179,6 +177,8 @@ fn apply(view: &mut View, event: PeerEvent) {
         }
         PeerEvent::Readiness { peer, readiness, rtt } => {
             if let Some(status) = view.peers.get_mut(&peer) {
+                // Only a link that is up reports this: a registry that has just started learns of it here.
+                status.linked = true;
                 status.serving = readiness.serving;
                 status.announced = readiness.pairs.into_iter().collect();
                 status.rtt = Some(rtt);

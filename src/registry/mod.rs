@@ -7,7 +7,7 @@
 //! ```text
 //!   discovery ──leases──▶ ┐
 //!   transport ──PeerEvent▶├─ registry ──Arc<View>──▶ keygen, signing, node
-//!   pairing ──PairChanged▶┘
+//!   pairing ──Pairs──────▶┘
 //! ```
 
 mod actor;
@@ -17,5 +17,5 @@ mod view;
 
 pub use actor::{RegistryActor, RegistryArgs, RegistryMsg};
 pub use discovery::{Discovery, LeaseEvent, MemoryDiscovery};
-pub use quorum::{choose_quorum, TooFewReady};
+pub use quorum::{TooFewReady, choose_quorum};
 pub use view::{Health, PeerStatus, View};

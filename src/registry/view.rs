@@ -100,7 +100,6 @@ impl View {
     #[must_use]
     pub fn is_complete(&self, scheme: Scheme) -> bool {
         let ready = self.ready();
-        ready.len() == self.peers.len() + 1
-            && ready.iter().all(|&a| ready.iter().all(|&b| self.can_run(scheme, a, b)))
+        ready.len() == self.peers.len() + 1 && ready.iter().all(|&a| ready.iter().all(|&b| self.can_run(scheme, a, b)))
     }
 }

@@ -24,6 +24,10 @@ use crate::wire::message::{MAX_LISTED_NODES, PeerMessage, SecretPayload, Service
 /// The most messages of one sender that wait while the engine computes: one for each round of the longest protocol.
 const MAX_WAITING_PER_SENDER: usize = 8;
 
+/// Why a session's actor stops when its report is on its way. The runtime hands supervision events over before ordinary
+/// messages, so a supervisor learns of the stop before it gets the report.
+pub(super) const REPORTED: &str = "reported";
+
 /// What a session takes.
 pub enum SessionMsg<O> {
     /// A session message of a peer.
@@ -51,8 +55,6 @@ pub enum SessionMsg<O> {
     #[cfg(any(test, feature = "testing"))]
     InjectPanic,
 }
-
-impl<O: Send + 'static> ractor::Message for SessionMsg<O> {}
 
 /// The engine, back from the pool, and what the step led to.
 pub struct StepDone<O> {
@@ -381,7 +383,7 @@ impl<O: Send + 'static> SessionState<O> {
         if self.args.owner.deliver(SessionEnd { session, outcome }).is_err() {
             tracing::debug!(%session, "session ended with nobody to report to");
         }
-        myself.stop(None);
+        myself.stop(Some(REPORTED.to_owned()));
     }
 
     /// Sends a message of the engine to those it is for.

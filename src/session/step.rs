@@ -14,11 +14,7 @@ pub const PAYLOAD_DOMAIN: &str = "quorate/payload/v1";
 
 /// What a payload signature covers besides its domain: session, round, sender, recipient (0 for everybody), payload.
 #[must_use]
-pub fn payload_digest_parts<'a>(
-    sheet: &'a SheetContext,
-    header: &'a [u8; 3],
-    payload: &'a [u8],
-) -> [&'a [u8]; 3] {
+pub fn payload_digest_parts<'a>(sheet: &'a SheetContext, header: &'a [u8; 3], payload: &'a [u8]) -> [&'a [u8]; 3] {
     [&sheet.hash.0, header, payload]
 }
 
@@ -117,7 +113,7 @@ impl Seat {
         }
         let header = header(message.round, from, message.to);
         let parts = payload_digest_parts(&self.sheet, &header, &message.payload);
-        if self.peers.verify(message.from, PAYLOAD_DOMAIN, &parts, &message.signature) {
+        if self.peers.verify(message.from, PAYLOAD_DOMAIN, &parts, &message.signature).is_ok() {
             Ok(from)
         } else {
             Err(NotTaken::Signature)

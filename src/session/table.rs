@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::actor::REPORTED;
 use super::{SessionActor, SessionArgs, SessionMsg};
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{NodeId, SheetHash};
-use crate::transport::Credit;
+use crate::supervision::Address;
+use crate::transport::{Credit, TransportMsg};
 use crate::wire::codec::CodecError;
-use crate::wire::message::SessionBody;
+use crate::wire::message::{PeerMessage, Service, SessionBody};
 use crate::wire::sheet::Sheet;
 
 /// The signature domain of sheets.
@@ -67,7 +69,7 @@ impl SheetContext {
         let (sheet, hash) = Sheet::open(&bytes).map_err(|_| Code::MsgValidation)?;
         let genuine = hash == announced
             && sheet.coordinator == from
-            && peers.verify(from, SHEET_DOMAIN, &[&hash.0], &signature);
+            && peers.verify(from, SHEET_DOMAIN, &[&hash.0], &signature).is_ok();
         if genuine { Ok(Self { sheet, hash, bytes, signature }) } else { Err(Code::ProtocolViolation) }
     }
 
@@ -93,6 +95,21 @@ struct Running<O> {
     actor: ActorRef<SessionMsg<O>>,
     handle: JoinHandle<()>,
     sheet: Arc<SheetContext>,
+    service: Service,
+    me: NodeId,
+    transport: Address<TransportMsg>,
+}
+
+impl<O> Running<O> {
+    /// Tells the other participants that the session is over here, in place of an actor that cannot.
+    fn announce_abort(&self, code: Code) {
+        for participant in self.sheet.sheet.participants.iter().filter(|participant| participant.node != self.me) {
+            let body = SessionBody::Abort { code, culprits: Vec::new(), round: 0 };
+            let message = PeerMessage::Session { service: self.service, session: self.sheet.hash, body };
+            // Without a transport there are no links; their loss ends the session for the others.
+            let _ = self.transport.cast(TransportMsg::Send { to: participant.node, message });
+        }
+    }
 }
 
 struct Early {
@@ -104,6 +121,9 @@ struct Early {
 }
 
 /// The sessions of one coordinator actor.
+///
+/// When the table goes, its coordinator actor has failed or stopped: the sessions are killed with it, and the table
+/// tells their other participants.
 pub struct Sessions<O> {
     running: BTreeMap<SheetHash, Running<O>>,
     by_actor: BTreeMap<ActorId, SheetHash>,
@@ -126,14 +146,22 @@ impl<O> Default for Sessions<O> {
     }
 }
 
+impl<O> Drop for Sessions<O> {
+    fn drop(&mut self) {
+        for running in self.running.values().filter(|running| !self.ended.contains(&running.sheet.hash)) {
+            running.announce_abort(Code::Cancelled);
+        }
+    }
+}
+
 impl<O: Send + 'static> Sessions<O> {
     /// Starts a session, linked to `supervisor`, and gives it what came for it early.
     ///
     /// # Errors
     /// When the actor does not start.
     pub async fn start(&mut self, args: SessionArgs<O>, supervisor: ActorCell) -> Result<(), SpawnErr> {
-        let sheet = Arc::clone(&args.sheet);
-        let hash = sheet.hash;
+        let (sheet, service, me) = (Arc::clone(&args.sheet), args.service, args.identity.id());
+        let (hash, transport) = (sheet.hash, args.transport.clone());
         let (actor, handle) = Actor::spawn_linked(None, SessionActor::default(), args, supervisor).await?;
         self.expire_early();
         let (mine, others): (VecDeque<Early>, VecDeque<Early>) =
@@ -144,20 +172,20 @@ impl<O: Send + 'static> Sessions<O> {
             let _ = actor.cast(SessionMsg::Peer { from: early.from, body: early.body, credit: early.credit });
         }
         self.by_actor.insert(actor.get_id(), hash);
-        self.running.insert(hash, Running { actor, handle, sheet });
+        self.running.insert(hash, Running { actor, handle, sheet, service, me, transport });
         Ok(())
     }
 
     /// Hands a peer's message to its session.
     pub fn route(&mut self, session: SheetHash, from: NodeId, body: SessionBody, credit: Credit) -> Arrival {
+        self.expire_early();
         if let Some(running) = self.running.get(&session) {
             // A session that stops right now drops its messages anyway.
             let _ = running.actor.cast(SessionMsg::Peer { from, body, credit });
             return Arrival::Routed;
         }
-        self.expire_early();
-        // Only messages of the protocol may come before their session: all else answers to something.
-        let may_wait = matches!(body, SessionBody::Round { .. })
+        // A session may be announced, and ended, before this node has built its engine.
+        let may_wait = !matches!(body, SessionBody::Propose { .. } | SessionBody::RecordSigned { .. })
             && !self.ended.contains(&session)
             && self.early.iter().filter(|early| early.from == from).count() < MAX_EARLY_PER_PEER;
         if !may_wait {
@@ -196,6 +224,13 @@ impl<O: Send + 'static> Sessions<O> {
         }
     }
 
+    /// Ends the sessions whose sheets satisfy `condition`.
+    pub fn cancel(&self, code: Code, condition: impl Fn(&Sheet) -> bool) {
+        for running in self.running.values().filter(|running| condition(&running.sheet.sheet)) {
+            let _ = running.actor.cast(SessionMsg::Cancel(code));
+        }
+    }
+
     /// Forgets a session that reported its end, or whose actor is gone. Its name stays known for a while.
     pub fn ended(&mut self, session: SheetHash) {
         if self.ended.insert(session) {
@@ -208,15 +243,24 @@ impl<O: Send + 'static> Sessions<O> {
         }
     }
 
-    /// A session's actor is gone: joins it, and says which session it was and whether it had not been reported as ended.
-    pub async fn gone(&mut self, cell: &ActorCell) -> Option<(Arc<SheetContext>, bool)> {
+    /// Takes note of a supervision event. If a session's actor is gone, joins it; if it will not have reported its end,
+    /// tells the other participants and says which one it was.
+    pub async fn gone(&mut self, event: SupervisionEvent) -> Option<Arc<SheetContext>> {
+        let (cell, reported) = match event {
+            SupervisionEvent::ActorFailed(cell, _) => (cell, false),
+            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.as_deref() == Some(REPORTED)),
+            _ => return None,
+        };
         let session = self.by_actor.remove(&cell.get_id())?;
-        let running = self.running.remove(&session)?;
+        let mut running = self.running.remove(&session)?;
         // Its state is dropped when the handle completes; an abnormal end of the task is what we were told of.
-        let _ = running.handle.await;
-        let unreported = !self.ended.contains(&session);
+        let _ = (&mut running.handle).await;
         self.ended(session);
-        Some((running.sheet, unreported))
+        if reported {
+            return None;
+        }
+        running.announce_abort(Code::Internal);
+        Some(running.sheet)
     }
 
     /// How many sessions run.

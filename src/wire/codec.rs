@@ -142,4 +142,15 @@ mod tests {
         assert!(decode::<serde_bytes::ByteBuf>(&[0xc6, 0xff, 0xff, 0xff, 0xff], 64).is_err());
         assert!(decode::<IgnoredAny>(&[0x91; 40], 64).is_err());
     }
+
+    #[test]
+    fn codec__should_encode_secrets_alike_and_never_grow_their_buffer() {
+        let value = ("a", 1_u8, serde_bytes::ByteBuf::from(vec![7; 100]));
+        let expected = encode(&value, 256).unwrap();
+        for max in expected.len()..expected.len() + 3 {
+            let secret = encode_secret(&value, max).unwrap();
+            assert_eq!((&*secret, secret.capacity()), (&expected, max));
+        }
+        assert!(encode_secret(&value, expected.len() - 1).is_err());
+    }
 }

@@ -30,6 +30,8 @@ impl Transcript {
 
 #[cfg(test)]
 mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
     use super::*;
 
     #[test]

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`SetupFragment`] | pair setup 1 | 33 |
 //! | [`SetupCommitments`] | pair setup 2 | 99 |
-//! | [`SetupOpenings`] | pair setup 3 | 144,000 |
+//! | [`SetupOpenings`] | pair setup 3 | 147,800 |
 //! | [`Multiply`] | signing 1 | 26,800 |
 //! | [`TransmitPhase2to3`] | signing 2 | 55,400 |
 //! | [`Broadcast3to4`] | signing 3 | 66 |
@@ -29,9 +29,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Curve, EngineIndex, Fault, engine_index, is_proper};
+use super::{Curve, EngineIndex, engine_index, is_proper};
 use crate::ids::{Epoch, PartyIndex};
 use crate::protocol::AbortReason;
+use crate::protocol::fault::Fault;
 
 /// A commitment's salt in bytes.
 const SALT_BYTES: usize = 64;
@@ -68,7 +69,7 @@ pub trait Message: Serialize + DeserializeOwned {
 /// Encodes in one allocation of the message's largest size, so that no half-written copy of a secret stays behind.
 pub fn encode<M: Message>(message: &M) -> Result<Zeroizing<Vec<u8>>, Fault> {
     let mut bytes = Zeroizing::new(vec![0; M::MAX_BYTES]);
-    let len = postcard::to_slice(message, &mut bytes).map_err(|_| Fault::OURS)?.len();
+    let len = postcard::to_slice(message, &mut bytes).map_err(|_| Fault::engine())?.len();
     bytes.truncate(len);
     Ok(bytes)
 }
@@ -77,7 +78,7 @@ pub fn encode<M: Message>(message: &M) -> Result<Zeroizing<Vec<u8>>, Fault> {
 pub fn decode<M: Message>(bytes: &[u8], route: &Route) -> Result<M, Fault> {
     match postcard::take_from_bytes::<M>(bytes) {
         Ok((message, [])) if message.is_well_formed(route) => Ok(message),
-        _ => Err(Fault::by(route.from, AbortReason::Malformed)),
+        _ => Err(Fault::by(AbortReason::Malformed, [route.from])),
     }
 }
 

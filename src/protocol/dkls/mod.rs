@@ -12,76 +12,56 @@
 //! | `TrivialInstancePoint` | `Malformed` | j | none |
 //! | `PolynomialInconsistency` (public shares do not add up to the key), `SignatureVerificationFailed`, `ZeroDenominator`, `TrivialPublicKey` | `InvalidSignature` | none: every signer contributed | none |
 //! | wrong counts, indices, routing, missing or malformed local state, a phase out of order, and any reason that names this party | `Engine` | none: checked before the call, so our own fault | none |
+//!
+//! # What wipes itself
+//!
+//! The engine's pair state, the data that signing keeps between rounds, and its party do (the build fails if the former
+//! stop to). The data that a key generation keeps does not: [`pair`](super::pair) wipes it. Many of these types are
+//! printable; none of ours that holds one is.
 
 pub mod message;
 
+use dkls23_core::protocols::signing::{
+    Broadcast3to4, KeepPhase1to2, KeepPhase2to3, SignData, TransmitPhase2to3, UniqueKeep1to2, UniqueKeep2to3,
+};
 use dkls23_core::protocols::{Abort as EngineAbort, AbortKind, AbortReason as EngineReason};
+use dkls23_core::utilities::multiplication::{MulReceiver, MulSender};
+use dkls23_core::utilities::zero_shares::ZeroShare;
 use k256::elliptic_curve::ff::PrimeField;
 use k256::elliptic_curve::group::GroupEncoding;
 use k256::{AffinePoint, FieldBytes, Scalar};
+use zeroize::ZeroizeOnDrop;
 
 pub use dkls23_core::protocols::PartyIndex as EngineIndex;
 pub use k256::Secp256k1 as Curve;
 
-use super::{Abort, AbortReason};
+use super::AbortReason;
+use super::fault::Fault;
 use crate::ids::PartyIndex;
 
-/// Why a step failed, before it is known in which round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
-    reason: AbortReason,
-    culprit: Option<PartyIndex>,
-    ban: bool,
-}
-
-impl Fault {
-    /// The engine or the caller failed on this side.
-    pub const OURS: Self = Self { reason: AbortReason::Engine, culprit: None, ban: false };
-
-    /// `culprit` sent what it must not.
-    pub const fn by(culprit: PartyIndex, reason: AbortReason) -> Self {
-        Self { reason, culprit: Some(culprit), ban: false }
-    }
-
-    /// `culprit` cheated where reusable state leaks: never again with it.
-    const fn banned(culprit: PartyIndex) -> Self {
-        Self { reason: AbortReason::ObliviousTransfer, culprit: Some(culprit), ban: true }
-    }
-
-    /// The output is wrong, and nobody can be named.
-    pub const fn unattributable() -> Self {
-        Self { reason: AbortReason::InvalidSignature, culprit: None, ban: false }
-    }
-
-    /// In a run of two, whatever is wrong and not our own fault is the other side's.
-    pub const fn among_two(self, other: PartyIndex) -> Self {
-        match self.reason {
-            AbortReason::Engine => self,
-            AbortReason::InvalidSignature => Self::by(other, AbortReason::InvalidProof),
-            reason => Self { reason, culprit: Some(other), ban: self.ban },
-        }
-    }
-
-    /// The abort of a run that fails this way in `round`.
-    pub fn in_round(self, round: u8) -> Abort {
-        Abort {
-            reason: self.reason,
-            round,
-            culprits: self.culprit.into_iter().collect(),
-            ban: self.culprit.filter(|_| self.ban).into_iter().collect(),
-        }
-    }
-}
+const fn wipes_itself<T: ZeroizeOnDrop>() {}
+const _: () = {
+    wipes_itself::<MulSender<Curve>>();
+    wipes_itself::<MulReceiver<Curve>>();
+    wipes_itself::<ZeroShare>();
+    wipes_itself::<SignData>();
+    wipes_itself::<UniqueKeep1to2<Curve>>();
+    wipes_itself::<UniqueKeep2to3<Curve>>();
+    wipes_itself::<KeepPhase1to2<Curve>>();
+    wipes_itself::<KeepPhase2to3<Curve>>();
+    wipes_itself::<TransmitPhase2to3<Curve>>();
+    wipes_itself::<Broadcast3to4<Curve>>();
+};
 
 /// The engine's name for `party`.
 pub fn engine_index(party: PartyIndex) -> Result<EngineIndex, Fault> {
-    EngineIndex::new(party.get()).map_err(|_| Fault::OURS)
+    EngineIndex::new(party.get()).map_err(|_| Fault::engine())
 }
 
 /// Judges an engine abort by the table of the module. The engine's texts stay behind.
 pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
     if let AbortKind::BanCounterparty(party) = abort.kind {
-        return named(party, me, Fault::banned);
+        return named(party, me, |culprit| Fault::banning(AbortReason::ObliviousTransfer, culprit));
     }
     match abort.reason {
         EngineReason::SessionBindingMismatch { counterparty: party }
@@ -92,15 +72,15 @@ pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
         | EngineReason::OtConsistencyCheckFailed { counterparty: party }
         | EngineReason::GammaUInconsistency { counterparty: party }
         | EngineReason::MultiplicationVerificationFailed { counterparty: party, .. } => {
-            named(party, me, |culprit| Fault::by(culprit, AbortReason::InvalidProof))
+            named(party, me, |culprit| Fault::by(AbortReason::InvalidProof, [culprit]))
         }
         EngineReason::TrivialInstancePoint { counterparty: party } => {
-            named(party, me, |culprit| Fault::by(culprit, AbortReason::Malformed))
+            named(party, me, |culprit| Fault::by(AbortReason::Malformed, [culprit]))
         }
         EngineReason::PolynomialInconsistency
         | EngineReason::SignatureVerificationFailed
         | EngineReason::ZeroDenominator
-        | EngineReason::TrivialPublicKey => Fault::unattributable(),
+        | EngineReason::TrivialPublicKey => Fault::by(AbortReason::InvalidSignature, []),
         // Spelt out, so that a reason which a new version adds is the only one to fall through.
         EngineReason::InvalidPartyIndex { .. }
         | EngineReason::WrongCounterpartyCount { .. }
@@ -119,7 +99,17 @@ pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
         | EngineReason::PhaseCalledOutOfOrder { .. }
         | EngineReason::InvalidHex { .. }
         | EngineReason::InvalidLocalState { .. }
-        | _ => Fault::OURS,
+        | _ => Fault::engine(),
+    }
+}
+
+/// Judges an engine abort in a run of two: what nobody can be named for among many is the other's doing here.
+pub fn fault_among_two(abort: &EngineAbort, me: PartyIndex, other: PartyIndex) -> Fault {
+    match abort.reason {
+        EngineReason::PolynomialInconsistency | EngineReason::TrivialPublicKey => {
+            Fault::by(AbortReason::InvalidProof, [other])
+        }
+        _ => fault_of(abort, me),
     }
 }
 
@@ -127,7 +117,7 @@ pub fn fault_of(abort: &EngineAbort, me: PartyIndex) -> Fault {
 fn named(party: EngineIndex, me: PartyIndex, fault: impl FnOnce(PartyIndex) -> Fault) -> Fault {
     match PartyIndex::try_from(party.as_u8()) {
         Ok(culprit) if culprit != me => fault(culprit),
-        _ => Fault::OURS,
+        _ => Fault::engine(),
     }
 }
 
@@ -165,39 +155,35 @@ mod tests {
         let recoverable = |reason| fault_of(&EngineAbort::recoverable(engine(1), reason), me);
         let gamma = || EngineReason::GammaUInconsistency { counterparty: two };
 
-        assert_eq!(fault_of(&EngineAbort::ban(engine(1), two, gamma()), me), Fault::banned(party(2)));
+        let banned = fault_of(&EngineAbort::ban(engine(1), two, gamma()), me);
+        assert_eq!(banned, Fault::banning(AbortReason::ObliviousTransfer, party(2)));
         for reason in [
             gamma(),
             EngineReason::SessionBindingMismatch { counterparty: two },
             EngineReason::CommitmentMismatch { counterparty: two },
             EngineReason::ChainCodeCommitmentFailed { party: two },
         ] {
-            assert_eq!(recoverable(reason), Fault::by(party(2), AbortReason::InvalidProof));
+            assert_eq!(recoverable(reason), Fault::by(AbortReason::InvalidProof, [party(2)]));
         }
-        assert_eq!(
-            recoverable(EngineReason::TrivialInstancePoint { counterparty: two }),
-            Fault::by(party(2), AbortReason::Malformed)
-        );
+        let trivial = recoverable(EngineReason::TrivialInstancePoint { counterparty: two });
+        assert_eq!(trivial, Fault::by(AbortReason::Malformed, [party(2)]));
         for reason in [EngineReason::PolynomialInconsistency, EngineReason::SignatureVerificationFailed] {
-            assert_eq!(recoverable(reason), Fault::unattributable());
+            assert_eq!(recoverable(reason), Fault::by(AbortReason::InvalidSignature, []));
         }
         for reason in [
             EngineReason::MissingMulState { counterparty: two },
             EngineReason::DuplicateSender { sender: two },
             EngineReason::ProofVerificationFailed { counterparty: engine(1) },
         ] {
-            assert_eq!(recoverable(reason), Fault::OURS);
+            assert_eq!(recoverable(reason), Fault::engine());
         }
     }
 
     #[test]
-    fn fault__should_ban_only_with_a_culprit_and_name_the_other_of_two() {
-        let banned = Fault::banned(party(2)).in_round(2);
-        assert_eq!((banned.culprits, banned.ban), ([party(2)].into(), [party(2)].into()));
-        let ours = Fault::OURS.among_two(party(2)).in_round(1);
-        assert_eq!((ours.reason, ours.culprits.len()), (AbortReason::Engine, 0));
-        let theirs = Fault::unattributable().among_two(party(2)).in_round(3);
-        assert_eq!((theirs.reason, theirs.culprits), (AbortReason::InvalidProof, [party(2)].into()));
+    fn fault_among_two__should_name_the_other_and_never_for_a_failure_of_ours() {
+        let judge = |reason| fault_among_two(&EngineAbort::recoverable(engine(1), reason), party(1), party(2));
+        assert_eq!(judge(EngineReason::TrivialPublicKey), Fault::by(AbortReason::InvalidProof, [party(2)]));
+        assert_eq!(judge(EngineReason::TrivialKeyShare), Fault::engine());
     }
 
     #[test]

@@ -16,23 +16,24 @@
 //! a state:
 //!
 //! - A ban concerns the pair, for every wallet: a peer that may try the checks again and again learns the state.
-//! - Both sides use the same epoch of it; an old one is erased once the new one is durable on both sides.
+//! - Both sides use the same epoch of it; each side's half of an old one is replaced when its half of the new one is durable.
 //! - A state is never shared with a third node and never used with any other counterparty.
 
 mod setup;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testbed;
+#[cfg(test)]
+mod tests;
 
 pub use setup::PairSetup;
 pub use state::{PairFingerprint, PairState};
 
 use crate::error::Code;
 
-/// Why a pair state cannot be made, stored or used.
+/// Why a pair state cannot be stored or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
-    /// A pair setup has exactly the parties 1 and 2, this one among them.
-    #[error("a pair setup has the two parties 1 and 2")]
-    Parties,
     /// The stored bytes are no pair state, are damaged, or of a version that this program does not know.
     #[error("failed to read a stored pair state")]
     Damaged,
@@ -46,7 +47,6 @@ impl PairError {
     #[must_use]
     pub const fn code(self) -> Code {
         match self {
-            Self::Parties => Code::MsgValidation,
             Self::Damaged => Code::DataCorruption,
             Self::Encode => Code::Internal,
         }

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::PairError;
 use crate::ids::{Epoch, PartyIndex};
-use crate::protocol::dkls::{Curve, Fault, engine_index};
+use crate::protocol::dkls::{Curve, engine_index};
+use crate::protocol::fault::Fault;
 use crate::secret::SecretBytes;
 
 /// The only format so far.
@@ -152,7 +153,7 @@ impl PairState {
             seed: [0; 32],
         };
         if self.zero_seed.len() != pair.seed.len() {
-            return Err(Fault::OURS);
+            return Err(Fault::engine());
         }
         pair.seed.copy_from_slice(self.zero_seed.expose());
         Ok(pair)
@@ -162,4 +163,79 @@ impl PairState {
 /// Tells damage, not tampering: the store's seal does that.
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
     Sha256::new_with_prefix(b"quorate/pair-state/v1").chain_update(bytes).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::pair::testbed::established;
+
+    /// `bytes` with `change` made to what the checksum covers, and a checksum that fits.
+    fn resealed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut body = bytes[..bytes.len() - CHECKSUM_BYTES].to_vec();
+        change(&mut body);
+        let sum = checksum(&body);
+        body.extend_from_slice(&sum);
+        body
+    }
+
+    fn is_damaged(bytes: &[u8]) -> bool {
+        PairState::from_secret_bytes(bytes).err() == Some(PairError::Damaged)
+    }
+
+    #[test]
+    fn state__should_survive_storage() {
+        for half in established().iter().flatten() {
+            let stored = half.to_secret_bytes().unwrap();
+            assert_eq!(stored.len(), 52_405);
+            let loaded = PairState::from_secret_bytes(stored.expose()).unwrap();
+            assert_eq!((loaded.epoch(), loaded.fingerprint()), (half.epoch(), half.fingerprint()));
+            assert_eq!(loaded.to_secret_bytes().unwrap().expose(), stored.expose());
+        }
+    }
+
+    #[test]
+    fn state__should_refuse_any_damaged_byte() {
+        let stored = established()[0][0].to_secret_bytes().unwrap();
+        let stored = stored.expose();
+        for position in (0..stored.len()).step_by(251).chain([0, 1, 9, 41, 73, stored.len() - 1]) {
+            let mut bytes = stored.to_vec();
+            bytes[position] ^= 0x10;
+            assert!(is_damaged(&bytes), "byte {position}");
+        }
+        for len in [0, 1, 31, 32, 33, 105, stored.len() - 1] {
+            assert!(is_damaged(&stored[..len]), "{len} bytes");
+        }
+        assert!(is_damaged(&[stored, &[0]].concat()));
+    }
+
+    #[test]
+    fn state__should_refuse_what_is_sealed_well_and_no_state() {
+        let stored = established()[0][0].to_secret_bytes().unwrap();
+        let stored = stored.expose();
+        assert!(!is_damaged(&resealed(stored, |_| ())));
+        assert!(is_damaged(&resealed(stored, |body| body[0] = VERSION + 1)), "a later version");
+        assert!(is_damaged(&resealed(stored, |body| body.push(0))), "a byte too many");
+        assert!(is_damaged(&resealed(stored, |body| body.truncate(HEADER_BYTES))), "no transfer state");
+        // The gadget's length, 416 as a varint, stands first: with a scalar less, the lengths disagree.
+        assert!(is_damaged(&resealed(stored, |body| {
+            body[HEADER_BYTES] -= 1;
+            body.drain(HEADER_BYTES + 2..HEADER_BYTES + 2 + 33);
+        })));
+    }
+
+    #[test]
+    fn seeds__should_be_ordered_by_the_indices_of_the_session() {
+        let [one, two] = &established()[0];
+        for (me, other) in [(3, 7), (7, 3)].map(|(me, other)| (index(me), index(other))) {
+            let (mine, theirs) = (one.seed_between(me, other).unwrap(), two.seed_between(other, me).unwrap());
+            assert_eq!(mine.seed, theirs.seed);
+            assert_eq!((mine.lowest_index, theirs.lowest_index), (me < other, other < me));
+            assert_eq!(mine.index_counterparty.as_u8(), other.get());
+        }
+    }
+
+    fn index(index: u8) -> PartyIndex {
+        PartyIndex::try_from(index).unwrap()
+    }
 }

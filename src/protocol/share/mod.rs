@@ -30,8 +30,8 @@ use crate::wire::message::SecretPayload;
 
 /// The only stored format of a share so far.
 const FORMAT_VERSION: u8 = 1;
-/// The longest stored share, in bytes: 32 verifying shares of 35 bytes, and under 300 for everything else.
-pub const MAX_SHARE_BYTES: usize = 2048;
+/// The longest stored share, in bytes: a scalar of 32, an index, a version, and their names.
+pub const MAX_SHARE_BYTES: usize = 128;
 
 /// Why something is not a share of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -87,12 +87,11 @@ pub struct KeyShare {
     signing: SecretBytes,
 }
 
-/// The stored form of [`KeyShare`].
+/// The stored form of [`KeyShare`]: what is secret, and whose it is. The public side stands in the wallet record alone.
 #[derive(Serialize, Deserialize)]
 struct StoredShare {
     version: u8,
     index: PartyIndex,
-    group: GroupKey,
     signing: SecretPayload,
 }
 
@@ -164,18 +163,17 @@ impl KeyShare {
         let stored = StoredShare {
             version: FORMAT_VERSION,
             index: self.index,
-            group: self.group.clone(),
             signing: SecretPayload(Zeroizing::new(self.signing.expose().to_vec())),
         };
         let bytes = codec::encode_secret(&stored, MAX_SHARE_BYTES).map_err(|_| ShareError::Encode)?;
         Ok(SecretBytes::copy_from(&bytes))
     }
 
-    /// Decodes a share and checks everything that its type promises.
+    /// Decodes a share of `group`'s key and checks that it is one.
     ///
     /// # Errors
-    /// When it does not decode, is of another format, or its parts do not belong together.
-    pub fn from_secret_bytes(bytes: &[u8]) -> Result<Self, ShareError> {
+    /// When it does not decode, is of another format, or is no share of that key.
+    pub fn from_secret_bytes(bytes: &[u8], group: &GroupKey) -> Result<Self, ShareError> {
         /// What every format begins with.
         #[derive(Deserialize)]
         struct Versioned {
@@ -186,7 +184,7 @@ impl KeyShare {
             return Err(ShareError::Version(version));
         }
         let stored: StoredShare = codec::decode(bytes, MAX_SHARE_BYTES).map_err(|_| ShareError::Malformed)?;
-        Self::new(stored.index, stored.group, SecretBytes::copy_from(&stored.signing.0))
+        Self::new(stored.index, group.clone(), SecretBytes::copy_from(&stored.signing.0))
     }
 
     /// Takes over what FROST's key generation made for party `index`.
@@ -212,6 +210,8 @@ mod tests {
     use crate::protocol::rng::os;
     use crate::protocol::testbed::deal;
 
+    const MAX_GROUP_BYTES: usize = 2048;
+
     fn shares(scheme: Scheme, t: u8, n: u8) -> Vec<KeyShare> {
         deal(scheme, Threshold::new(t, n).unwrap(), &mut os())
     }
@@ -221,7 +221,7 @@ mod tests {
         for scheme in Scheme::ALL {
             for share in shares(scheme, 2, 3) {
                 let stored = share.to_secret_bytes().unwrap();
-                let loaded = KeyShare::from_secret_bytes(stored.expose()).unwrap();
+                let loaded = KeyShare::from_secret_bytes(stored.expose(), share.group()).unwrap();
                 assert_eq!((loaded.index(), loaded.group()), (share.index(), share.group()));
                 assert_eq!(loaded.signing_scalar().expose(), share.signing_scalar().expose());
             }
@@ -252,21 +252,30 @@ mod tests {
                 for mask in [0x01, 0x80] {
                     let mut bytes = stored.expose().to_vec();
                     bytes[position] ^= mask;
-                    assert!(KeyShare::from_secret_bytes(&bytes).is_err(), "{scheme} byte {position}");
+                    assert!(KeyShare::from_secret_bytes(&bytes, share.group()).is_err(), "{scheme} byte {position}");
                 }
             }
             for len in 0..stored.len() {
-                assert!(KeyShare::from_secret_bytes(&stored.expose()[..len]).is_err());
+                assert!(KeyShare::from_secret_bytes(&stored.expose()[..len], share.group()).is_err());
             }
         }
     }
 
     #[test]
     fn share__should_name_a_newer_format() {
-        let mut bytes = shares(Scheme::Ecdsa, 2, 2)[0].to_secret_bytes().unwrap().expose().to_vec();
+        let share = &shares(Scheme::Ecdsa, 2, 2)[0];
+        let mut bytes = share.to_secret_bytes().unwrap().expose().to_vec();
         let at = bytes.windows(7).position(|window| window == b"version").unwrap() + 7;
         bytes[at] = 2;
-        assert_eq!(KeyShare::from_secret_bytes(&bytes).err(), Some(ShareError::Version(2)));
+        assert_eq!(KeyShare::from_secret_bytes(&bytes, share.group()).err(), Some(ShareError::Version(2)));
+    }
+
+    #[test]
+    fn share__should_refuse_the_group_of_another_key() {
+        let (share, other) = (&shares(Scheme::Ecdsa, 2, 3)[0], &shares(Scheme::Ecdsa, 2, 3)[0]);
+        let stored = share.to_secret_bytes().unwrap();
+        let loaded = KeyShare::from_secret_bytes(stored.expose(), other.group());
+        assert_eq!(loaded.err(), Some(ShareError::Mismatch));
     }
 
     #[test]
@@ -298,11 +307,11 @@ mod tests {
     #[test]
     fn group__should_survive_encoding_and_check_what_it_decodes() {
         let share = &shares(Scheme::Ecdsa, 2, 3)[0];
-        let bytes = codec::encode(share.group(), MAX_SHARE_BYTES).unwrap();
-        assert_eq!(codec::decode::<GroupKey>(&bytes, MAX_SHARE_BYTES).unwrap(), *share.group());
+        let bytes = codec::encode(share.group(), MAX_GROUP_BYTES).unwrap();
+        assert_eq!(codec::decode::<GroupKey>(&bytes, MAX_GROUP_BYTES).unwrap(), *share.group());
         let at = bytes.windows(33).position(|w| w == share.public_key().as_bytes()).unwrap();
         let mut negated = bytes.clone();
         negated[at] ^= 1;
-        assert!(codec::decode::<GroupKey>(&negated, MAX_SHARE_BYTES).is_err());
+        assert!(codec::decode::<GroupKey>(&negated, MAX_GROUP_BYTES).is_err());
     }
 }

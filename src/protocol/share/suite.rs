@@ -5,14 +5,16 @@ use frost_core::{Ciphersuite, Element, Field, Group, Identifier, Scalar};
 use frost_ed25519::Ed25519Sha512;
 use frost_secp256k1::Secp256K1Sha256;
 use frost_secp256k1_tr::Secp256K1Sha256TR;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::ShareError;
 use crate::ids::{PartyIndex, Scheme};
 use crate::keys::PublicKey;
 
-/// A FROST ciphersuite that a wallet's key can live in.
-pub(in crate::protocol) trait Suite: Ciphersuite {
+/// A FROST ciphersuite that a wallet's key can live in, with scalars that can be wiped.
+pub(in crate::protocol) trait Suite:
+    Ciphersuite<Group: Group<Field: Field<Scalar: Zeroize>>>
+{
     /// The scheme whose keys it makes.
     const SCHEME: Scheme;
 }
@@ -113,7 +115,7 @@ mod tests {
             for scheme in Scheme::ALL {
                 with_suite!(scheme, C => {
                     let encoded = ScalarField::<C>::serialize(&small_scalar::<C>(number));
-                    assert_eq!(identifier::<C>(party).unwrap().serialize(), encoded.as_ref(), "{number} {scheme}");
+                    assert_eq!(identifier::<C>(party).unwrap().serialize(), encoded, "{number} {scheme}");
                 });
             }
         }

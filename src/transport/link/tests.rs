@@ -59,6 +59,7 @@ struct Side {
     down: Option<DownReason>,
 }
 
+/// Whether the frame arrives that is sent to the node at this position.
 type Carries = Box<dyn Fn(usize, &Frame) -> bool>;
 
 /// Node 1, the initiator, and node 2.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Without faults a message is in its subscribers' queues when `publish` returns. With the `testing` feature a
-//! [`Faults`] handle makes the hub lose, delay, duplicate, reorder and alter what it carries, cuts connections apart and
+//! `Faults` handle makes the hub lose, delay, duplicate, reorder and alter what it carries, cuts connections apart and
 //! shows and injects raw messages, all of it decided by one seed.
 
 #[cfg(any(test, feature = "testing"))]

@@ -16,7 +16,7 @@
 //! ChaCha20 is as fast as AES-GCM with hardware support to within 10 % for long records (both about 1.1 GB/s each way,
 //! one core), and runs in constant time without it.
 //!
-//! Wiping: [`primitives`] overwrites all keys that live on the heap; a finished handshake state is overwritten before it
+//! Wiping: the primitives overwrite all keys that live on the heap; a finished handshake state is overwritten before it
 //! is freed. Not reached: the copies of chaining key, Diffie-Hellman results and fresh keys that snow leaves on the
 //! stack of the thread that computed them, until other calls overwrite them.
 

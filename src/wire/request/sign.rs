@@ -64,7 +64,7 @@ impl SignRequest {
         let tx_text = required_text("tx", fields.tx)?;
         let tx = base64_bytes("tx", &tx_text)?;
         let message = message_of(scheme, &tx)?;
-        let path = optional_list(PATH, fields.derivation_path)?.map(path_of).transpose()?;
+        let path = optional_list(PATH, fields.derivation_path)?.as_deref().map(path_of).transpose()?;
         let merkle_root = optional_text(MERKLE_ROOT, fields.taproot_merkle_root)?;
         let tweak = tweak_of(scheme, merkle_root.as_deref())?;
         let authorization =
@@ -237,7 +237,7 @@ fn message_of(scheme: Scheme, tx: &[u8]) -> Result<Vec<u8>, RequestError> {
         Scheme::Ecdsa => {
             let zeros =
                 32_usize.checked_sub(tx.len()).ok_or(RequestError::field("tx", "a digest has at most 32 bytes"))?;
-            Ok([&[0; 32][..zeros], tx].concat())
+            Ok([vec![0; zeros].as_slice(), tx].concat())
         }
         Scheme::Ed25519 | Scheme::Bip340 if tx.len() > MAX_MESSAGE_BYTES => {
             Err(RequestError::field("tx", "the message is longer than 64 KiB"))
@@ -246,7 +246,7 @@ fn message_of(scheme: Scheme, tx: &[u8]) -> Result<Vec<u8>, RequestError> {
     }
 }
 
-fn path_of(items: Vec<Value>) -> Result<DerivationPath, RequestError> {
+fn path_of(items: &[Value]) -> Result<DerivationPath, RequestError> {
     let indices = items
         .iter()
         .map(|item| item.as_u64().and_then(|index| u32::try_from(index).ok()))

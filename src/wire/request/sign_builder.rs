@@ -18,7 +18,8 @@ pub struct SignRequestBuilder<'a> {
     tx: Vec<u8>,
     network_code: String,
     path: Option<DerivationPath>,
-    tweak: Option<Option<TapTweak>>,
+    /// The text of `taproot_merkle_root`.
+    merkle_root: Option<String>,
     coverage: Coverage,
     form: JsonForm,
     approvers: Vec<(AuthorizerId, &'a dyn RequestSigner)>,
@@ -33,7 +34,7 @@ impl<'a> SignRequestBuilder<'a> {
             tx: tx.to_vec(),
             network_code: String::new(),
             path: None,
-            tweak: None,
+            merkle_root: None,
             coverage: Coverage::Complete,
             form: JsonForm::Go,
             approvers: Vec::new(),
@@ -56,8 +57,12 @@ impl<'a> SignRequestBuilder<'a> {
 
     /// BIP-340 only: what is added to the key; `None` for nothing at all.
     #[must_use]
-    pub const fn tweak(mut self, tweak: Option<TapTweak>) -> Self {
-        self.tweak = Some(tweak);
+    pub fn tweak(mut self, tweak: Option<TapTweak>) -> Self {
+        self.merkle_root = match tweak {
+            None => Some("none".to_owned()),
+            Some(TapTweak::KeyPathOnly) => None,
+            Some(TapTweak::MerkleRoot(root)) => Some(hex::encode(root)),
+        };
         self
     }
 
@@ -105,10 +110,9 @@ impl<'a> SignRequestBuilder<'a> {
             None => object,
             Some(path) => object.raw(PATH, &numbers(path.indices())),
         };
-        let object = match &self.tweak {
-            None | Some(Some(TapTweak::KeyPathOnly)) => object,
-            Some(None) => object.text(MERKLE_ROOT, "none"),
-            Some(Some(TapTweak::MerkleRoot(root))) => object.text(MERKLE_ROOT, &hex::encode(root)),
+        let object = match &self.merkle_root {
+            None => object,
+            Some(text) => object.text(MERKLE_ROOT, text),
         };
         authorization.write(object).finish()
     }

@@ -1,0 +1,36 @@
+# make demo   three nodes in one process: keygen, signatures, the loss of a node     (ARGS="-n 5 -t 3" for more)
+# make test   all tests
+# make lint   formatting and clippy, warnings are errors
+# make doc    the API's documentation, warnings are errors
+# make bench  what operations cost, in release mode
+#
+# Each target installs the system packages that are missing, or says which they are.
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test lint doc bench deps
+
+# RocksDB takes a C++ compiler about 12 minutes. ccache, where it is there, makes that once for all folders and profiles.
+export PATH := /usr/lib/ccache:$(PATH)
+
+CARGO ?= cargo
+ARGS ?=
+
+demo: deps
+	$(CARGO) run --locked --quiet -- demo $(ARGS)
+
+test: deps
+	$(CARGO) test --locked
+
+lint: deps
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+bench: deps
+	$(CARGO) bench --locked --bench figures
+
+# What RocksDB needs to build beside Rust: a C++ compiler, and libclang with its own headers.
+deps:
+	@.cargo/system-packages

@@ -1,0 +1,267 @@
+//! Configurations from every source, right and wrong.
+#![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
+use std::fs;
+
+use super::*;
+use crate::error::Code;
+use crate::identity::{Algorithm, RequestKey};
+use crate::ids::Scheme;
+use crate::policy::PolicyError;
+use crate::wire::request::{AuthorizerId, Coverage, SignRequest};
+
+const SAMPLE: &str = include_str!("../../config/quorate.toml");
+/// RFC 8032's first test key.
+const KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    Environment::of(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+/// The flags of a configuration that has what is required.
+fn required() -> Flags {
+    Flags::default()
+        .with("node.name", "node0")
+        .with("policy.initiator.public_key", KEY)
+        .with("storage.passphrase_env", "STORE")
+}
+
+fn from_toml(text: &str) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quorate.toml");
+    fs::write(&path, text).unwrap();
+    Config::load(Some(&path), &environment(&[]), &required())
+}
+
+fn key(algorithm: Algorithm) -> RequestKey {
+    RequestKey::generate(algorithm).unwrap()
+}
+
+fn key_of(error: &ConfigError) -> &str {
+    match error {
+        ConfigError::Key { key, .. } => key,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn sample__should_show_the_defaults() {
+    let settings: Settings = Figment::from(Toml::string(SAMPLE)).extract().unwrap();
+    assert_eq!(settings, Settings::default());
+}
+
+/// The sample with its commented keys switched on, but for those that begin with one of `without`.
+fn sample_with_examples(without: &[&str]) -> String {
+    let switched_on =
+        |line: &'static str| line.strip_prefix('#').filter(|key| !key.starts_with(' ') && !key.is_empty());
+    SAMPLE
+        .lines()
+        .filter(|line| !without.iter().any(|key| switched_on(line).is_some_and(|found| found.starts_with(key))))
+        .map(|line| switched_on(line).unwrap_or(line).to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn sample__should_name_every_key() {
+    let settings: Settings = Figment::from(Toml::string(&sample_with_examples(&[]))).extract().unwrap();
+    let value = serde_json::to_value(settings).unwrap();
+    for (section, keys) in value.as_object().unwrap() {
+        for (key, value) in keys.as_object().unwrap() {
+            assert!(!value.is_null(), "{section}.{key} is not in the sample");
+        }
+    }
+}
+
+#[test]
+fn sample__should_be_valid_with_its_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quorate.toml");
+    // Only one source of the storage secret may stand.
+    fs::write(&path, sample_with_examples(&["passphrase_env", "key_file"])).unwrap();
+    let config = Config::load(Some(&path), &environment(&[]), &Flags::default()).unwrap();
+    assert!(config.cluster.chain_code.is_some());
+    assert_eq!(config.storage_key, StorageKeySource::PassphraseFile("secrets/storage-passphrase".into()));
+}
+
+#[test]
+fn sources__should_override_each_other_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = folder.path().join("c.toml");
+    let yaml = folder.path().join("c.yaml");
+    fs::write(&toml, "[cluster]\nid = \"of-file\"\nthreshold = 3\n[signing]\nmax_queued = 5\n").unwrap();
+    fs::write(&yaml, "cluster:\n  id: of-file\n  threshold: 3\nsigning:\n  max_queued: 5\n").unwrap();
+    for file in [toml, yaml] {
+        let environment = environment(&[
+            ("QUORATE_CLUSTER__THRESHOLD", "4"),
+            ("QUORATE_SIGNING__ON_PEER_FAILURE", "retry"),
+            ("QUORATE_LOG__LEVEL", "debug"),
+            ("QUORATE_PORT", "tcp://10.0.0.1:80"),
+            ("OTHER__KEY", "x"),
+        ]);
+        let flags = required().with("cluster.threshold", 5);
+        let config = Config::load(Some(&file), &environment, &flags).unwrap();
+        assert_eq!(config.cluster.id.as_str(), "of-file");
+        assert_eq!(config.cluster.signers, 5);
+        assert_eq!(config.signing.max_queued, 5);
+        assert_eq!(config.signing.max_concurrent, 64, "a default");
+        assert_eq!(config.on_peer_failure, OnPeerFailure::Retry);
+        assert_eq!(config.log.level, LevelFilter::DEBUG);
+    }
+}
+
+#[test]
+fn load__should_name_key_and_origin_of_what_is_wrong() {
+    for (text, key) in [
+        ("[cluster]\nthreshold = \"two\"", "cluster.threshold"),
+        ("[cluster]\nthreshold = 256", "cluster.threshold"),
+        ("[cluster]\nthreshold = -1", "cluster.threshold"),
+        ("[cluster]\nchain_code = 123456", "cluster.chain_code"),
+        ("[signing]\non_peer_failure = \"wait\"", "signing.on_peer_failure"),
+        ("[signing]\ndeadline = 5", "signing.deadline"),
+        ("[nats]\nurl = \"x\"", "nats"),
+        ("[log]\nlevel = 3", "log.level"),
+        ("[policy.authorizers.bob]\nkey = \"x\"", "policy.authorizers.bob.key"),
+        ("[policy.initiator]\nalgorithm = \"rsa\"", "policy.initiator.algorithm"),
+    ] {
+        let error = from_toml(text).unwrap_err();
+        assert_eq!(key_of(&error), key, "{error}");
+        assert!(error.to_string().contains("quorate.toml"), "{error}");
+        assert!(!error.to_string().contains("123456"), "{error}");
+    }
+    let error = Config::load(None, &environment(&[("QUORATE_CLUSTER__THRESHOLD", "x")]), &required()).unwrap_err();
+    assert_eq!(key_of(&error), "cluster.threshold");
+    assert!(error.to_string().contains("environment variable QUORATE_CLUSTER__THRESHOLD"), "{error}");
+}
+
+#[test]
+fn load__should_check_every_value() {
+    for (text, key) in [
+        ("[cluster]\nthreshold = 1", "cluster.threshold"),
+        ("[cluster]\nthreshold = 33", "cluster.threshold"),
+        ("[cluster]\nid = \"a b\"", "cluster.id"),
+        ("[cluster]\nchain_code = \"5ec3e7\"", "cluster.chain_code"),
+        ("[link]\nheartbeat_interval_ms = 0", "link.heartbeat_interval_ms"),
+        ("[link]\nheartbeat_misses = 0", "link.heartbeat_misses"),
+        ("[pairing]\ndeadline_ms = 5", "pairing.deadline_ms"),
+        ("[keygen]\ndeadline_ms = 700000", "keygen.deadline_ms"),
+        ("[keygen]\nmax_concurrent = 0", "keygen.max_concurrent"),
+        ("[signing]\nmax_queued = 100001", "signing.max_queued"),
+        ("[storage]\nkey_file = \"x\"", "storage"),
+        ("[policy]\nrequired_authorizers = [\"carol\"]", "policy.required_authorizers"),
+        ("[policy]\nrequired_authorizers = [\"\"]", "policy.required_authorizers"),
+        ("[policy.authorizers.bob]", "policy.authorizers.bob.public_key"),
+        ("[policy.authorizers.bob]\npublic_key = \"5ec3e7\"", "policy.authorizers.bob.public_key"),
+        ("[policy.authorizers.\"\"]\npublic_key = \"5ec3e7\"", "policy.authorizers."),
+    ] {
+        let error = from_toml(text).unwrap_err();
+        assert_eq!(key_of(&error), key, "{error}");
+        assert!(!error.to_string().contains("5ec3e7"), "{error}");
+        assert_eq!(error.code(), Code::Internal);
+    }
+    let missing = |flags: &Flags| key_of(&Config::load(None, &environment(&[]), flags).unwrap_err()).to_owned();
+    assert_eq!(missing(&Flags::default()), "node.name");
+    let named = Flags::default().with("node.name", "node0");
+    assert_eq!(missing(&named), "storage");
+    assert_eq!(missing(&named.clone().with("storage.key_file", "k")), "policy.initiator.public_key");
+    assert_eq!(missing(&required().with("node.name", "a/b")), "node.name");
+}
+
+#[test]
+fn load__should_not_quote_a_line_that_does_not_parse() {
+    let error = from_toml("[cluster]\nchain_code = \"5ec3e7\n").unwrap_err();
+    assert!(matches!(error, ConfigError::Syntax { .. }), "{error}");
+    assert!(!error.to_string().contains("5ec3e7"), "{error}");
+    assert!(error.to_string().contains("line 2"), "{error}");
+}
+
+#[test]
+fn load__should_refuse_files_it_cannot_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |name: &str| Config::load(Some(&folder.path().join(name)), &environment(&[]), &required());
+    fs::write(folder.path().join("c.ini"), "").unwrap();
+    fs::write(folder.path().join("long.toml"), vec![b'\n'; 1024 * 1024 + 1]).unwrap();
+    for name in ["missing.toml", "c.ini", "long.toml"] {
+        assert!(matches!(load(name), Err(ConfigError::File { .. })), "{name}");
+    }
+}
+
+#[test]
+fn printing__should_mask_secrets_and_show_the_rest() {
+    let chain_code = "5ec3e7".repeat(10) + "0000";
+    let config = from_toml(&format!("[cluster]\nchain_code = \"{chain_code}\"")).unwrap();
+    let printed = format!("{config}\n{config:?}");
+    assert!(!printed.contains("5ec3e7"), "{printed}");
+    for line in ["cluster.chain_code = \"(set)\"", "node.name = \"node0\"", "signing.max_queued = 1024"] {
+        assert!(printed.lines().any(|found| found == line), "{line} is not in\n{printed}");
+    }
+}
+
+#[test]
+fn policy__should_be_what_the_section_says() {
+    let (initiator, alice) = (key(Algorithm::P256), key(Algorithm::Ed25519));
+    let alice_id = || AuthorizerId::try_from("alice".to_owned()).unwrap();
+    let text = format!(
+        "[policy]\nallow_legacy_path = true\nrequired_authorizers = [\"alice\"]\n\
+         [policy.authorizers.alice]\npublic_key = \"{}\"",
+        alice.public()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quorate.toml");
+    fs::write(&path, text).unwrap();
+    let flags = required()
+        .with("policy.initiator.algorithm", "p256")
+        .with("policy.initiator.public_key", initiator.public().to_string());
+    let policy = Config::load(Some(&path), &environment(&[]), &flags).unwrap().policy;
+
+    let request = || {
+        SignRequest::builder(Scheme::Ecdsa, "w".parse().unwrap(), "t".parse().unwrap(), &[1; 32])
+            .coverage(Coverage::Legacy)
+    };
+    policy.check_sign(&request().approved_by(alice_id(), &alice).sign_with(&initiator).unwrap()).unwrap();
+    let unapproved = policy.check_sign(&request().sign_with(&initiator).unwrap());
+    assert_eq!(unapproved, Err(PolicyError::ApprovalMissing(alice_id())));
+    assert!(policy.check_threshold(Threshold::new(2, 4).unwrap()).is_err());
+}
+
+#[test]
+fn threshold__should_fit_the_number_of_nodes() {
+    let config = from_toml("[cluster]\nthreshold = 3").unwrap();
+    assert_eq!(config.cluster.threshold(5).unwrap(), Threshold::new(3, 5).unwrap());
+    assert!(config.cluster.threshold(2).is_err());
+    assert!(config.cluster.threshold(1_000).is_err());
+}
+
+#[test]
+fn storage_key__should_be_read_from_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let environment = environment(&[("STORE", " pass word "), ("EMPTY", "")]);
+    let passphrase = |source: StorageKeySource| match source.read(&environment).unwrap() {
+        StorageSecret::Passphrase(secret) => secret.expose().to_vec(),
+        StorageSecret::Key(_) => panic!("a key"),
+    };
+    let raw_key = |source: StorageKeySource| match source.read(&environment).unwrap() {
+        StorageSecret::Key(secret) => secret.expose().to_vec(),
+        StorageSecret::Passphrase(_) => panic!("a passphrase"),
+    };
+    assert_eq!(passphrase(StorageKeySource::PassphraseVariable("STORE".to_owned())), b" pass word ");
+    assert_eq!(passphrase(StorageKeySource::PassphraseFile(file("p1", b" pass word \r\n"))), b" pass word ");
+    assert_eq!(passphrase(StorageKeySource::PassphraseFile(file("p2", b"a\n\n"))), b"a\n");
+    assert_eq!(raw_key(StorageKeySource::KeyFile(file("k1", &[7; 32]))), [7; 32]);
+    assert_eq!(raw_key(StorageKeySource::KeyFile(file("k2", format!("{}\n", "0A".repeat(32)).as_bytes()))), [10; 32]);
+    for bad in [
+        StorageKeySource::PassphraseVariable("EMPTY".to_owned()),
+        StorageKeySource::PassphraseVariable("MISSING".to_owned()),
+        StorageKeySource::PassphraseFile(file("p3", b"\n")),
+        StorageKeySource::PassphraseFile(file("p4", &[b'x'; 4097])),
+        StorageKeySource::PassphraseFile(folder.path().join("missing")),
+        StorageKeySource::KeyFile(file("k3", &[7; 31])),
+        StorageKeySource::KeyFile(file("k4", "zz".repeat(32).as_bytes())),
+    ] {
+        assert!(matches!(bad.read(&environment), Err(ConfigError::Secret { .. })), "{bad:?}");
+    }
+}

@@ -1,0 +1,172 @@
+//! From plain values to checked types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::settings::{KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
+use super::{
+    ClusterConfig, Config, ConfigError, LinkConfig, LogConfig, NodeConfig, PairingConfig, SessionConfig,
+    StorageKeySource,
+};
+use crate::identity::RequestPublicKey;
+use crate::ids::{ClusterId, NodeName, Threshold};
+use crate::keys::ChainCode;
+use crate::policy::Policy;
+use crate::wire::request::AuthorizerId;
+
+/// What stands for a secret in print.
+const MASK: &str = "(set)";
+/// A session is never done faster than its messages travel, nor worth waiting for longer than ten minutes.
+const DEADLINE_MS: RangeInclusive<u64> = 1_000..=600_000;
+
+/// Checks everything.
+///
+/// # Errors
+/// The first key whose value breaks its rules.
+pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
+    let mut masked = settings.clone();
+    masked.cluster.chain_code = masked.cluster.chain_code.map(|_| MASK.to_owned());
+    let effective = masked
+        .lines()
+        .map_err(|_| ConfigError::Syntax { origin: String::new(), problem: "a path is not UTF-8 text".to_owned() })?;
+    let Settings { node, cluster, link, pairing, keygen, signing, storage, policy, log } = settings;
+    let name = node.name.ok_or_else(|| ConfigError::key("node.name", "it is missing", "name this node"))?;
+    Ok(Config {
+        node: NodeConfig {
+            name: NodeName::try_from(name).map_err(|error| {
+                ConfigError::key("node.name", error.problem, "use the name that the peer book gives this node")
+            })?,
+            data_dir: node.data_dir,
+            peers_file: node.peers_file,
+            identity_dir: node.identity_dir,
+            identity_passphrase_file: node.identity_passphrase_file,
+        },
+        cluster: ClusterConfig {
+            id: ClusterId::try_from(cluster.id)
+                .map_err(|error| ConfigError::key("cluster.id", error.problem, "give all nodes the same short name"))?,
+            signers: within("cluster.threshold", cluster.threshold, 2..=Threshold::MAX_PARTIES)?,
+            chain_code: cluster.chain_code.as_deref().map(chain_code).transpose()?,
+        },
+        link: LinkConfig {
+            heartbeat_interval: milliseconds("link.heartbeat_interval_ms", link.heartbeat_interval_ms, 50..=60_000)?,
+            heartbeat_misses: within("link.heartbeat_misses", link.heartbeat_misses, 1..=100)?,
+        },
+        pairing: PairingConfig { deadline: milliseconds("pairing.deadline_ms", pairing.deadline_ms, DEADLINE_MS)? },
+        keygen: session("keygen", keygen.deadline_ms, keygen.max_concurrent, keygen.max_queued)?,
+        signing: session("signing", signing.deadline_ms, signing.max_concurrent, signing.max_queued)?,
+        on_peer_failure: signing.on_peer_failure,
+        storage_key: storage_key(storage)?,
+        policy: check_policy(policy)?,
+        log: LogConfig { level: level(log.level), format: log.format },
+        effective,
+    })
+}
+
+fn session(
+    section: &str,
+    deadline_ms: u64,
+    max_concurrent: u32,
+    max_queued: u32,
+) -> Result<SessionConfig, ConfigError> {
+    let count = |key: &str, value, range| {
+        within(&format!("{section}.{key}"), value, range).map(|value| usize::try_from(value).unwrap_or(usize::MAX))
+    };
+    Ok(SessionConfig {
+        deadline: milliseconds(&format!("{section}.deadline_ms"), deadline_ms, DEADLINE_MS)?,
+        max_concurrent: count("max_concurrent", max_concurrent, 1..=4_096)?,
+        max_queued: count("max_queued", max_queued, 0..=100_000)?,
+    })
+}
+
+fn chain_code(text: &str) -> Result<ChainCode, ConfigError> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| {
+        let fix = "make one with: openssl rand -hex 32, and give all nodes the same";
+        ConfigError::key("cluster.chain_code", "it is not 64 hex digits", fix)
+    })?;
+    Ok(ChainCode(bytes))
+}
+
+fn storage_key(storage: StorageSettings) -> Result<StorageKeySource, ConfigError> {
+    let StorageSettings { passphrase_file, passphrase_env, key_file } = storage;
+    match (passphrase_file, passphrase_env, key_file) {
+        (Some(path), None, None) => Ok(StorageKeySource::PassphraseFile(path)),
+        (None, Some(name), None) => Ok(StorageKeySource::PassphraseVariable(name)),
+        (None, None, Some(path)) => Ok(StorageKeySource::KeyFile(path)),
+        (None, None, None) => Err(ConfigError::key(
+            "storage",
+            "nothing says what unlocks the store",
+            "give one of passphrase_file, passphrase_env, key_file",
+        )),
+        _ => Err(ConfigError::key(
+            "storage",
+            "more than one of passphrase_file, passphrase_env and key_file is given",
+            "give exactly one, in all sources together",
+        )),
+    }
+}
+
+fn check_policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
+    let initiator = public_key("policy.initiator", &settings.initiator)?;
+    let authorizer_id = |key: &str, id: String| {
+        AuthorizerId::try_from(id).map_err(|error| ConfigError::key(key, error.problem, "use the id in the requests"))
+    };
+    let authorizers = settings
+        .authorizers
+        .into_iter()
+        .map(|(id, key)| {
+            let section = format!("policy.authorizers.{id}");
+            Ok((authorizer_id(&section, id)?, public_key(&section, &key)?))
+        })
+        .collect::<Result<BTreeMap<_, _>, ConfigError>>()?;
+    let required = settings
+        .required_authorizers
+        .into_iter()
+        .map(|id| authorizer_id("policy.required_authorizers", id))
+        .collect::<Result<BTreeSet<_>, ConfigError>>()?;
+    Policy::new(initiator)
+        .allow_legacy_path(settings.allow_legacy_path)
+        .allow_minority_threshold(settings.allow_minority_threshold)
+        .with_authorizers(authorizers, required)
+        .map_err(|unknown| {
+            let fix = format!("add a section policy.authorizers.{} with its key", unknown.0);
+            ConfigError::key("policy.required_authorizers", unknown.to_string(), fix)
+        })
+}
+
+fn public_key(section: &str, settings: &KeySettings) -> Result<RequestPublicKey, ConfigError> {
+    let key = format!("{section}.public_key");
+    let Some(text) = &settings.public_key else {
+        return Err(ConfigError::key(key, "it is missing", "copy public_key from the identity file"));
+    };
+    RequestPublicKey::parse(settings.algorithm, text).map_err(|error| {
+        let fix = format!("copy public_key from the identity file, and check {section}.algorithm");
+        ConfigError::key(key, error.to_string(), fix)
+    })
+}
+
+fn milliseconds(key: &str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
+    within(key, value, range).map(Duration::from_millis)
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: T, range: RangeInclusive<T>) -> Result<T, ConfigError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let fix = format!("choose a number from {} to {}", range.start(), range.end());
+    Err(ConfigError::key(key, "it is out of range", fix))
+}
+
+const fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}

@@ -1,0 +1,38 @@
+//! Key generation: from a client's request to a wallet that all nodes have certified, or one typed failure.
+//!
+//! ```text
+//!            session              pending              certified
+//!   request ───DKG──▶ shares ──store, fsync──▶ sign record, send ──all n signatures──▶ active ──▶ success
+//!                        │                          │
+//!                        └ abort: nothing stored    └ peer lost, deadline, crash: *resolution*
+//! ```
+//!
+//! A share is stored as *pending* before its node signs the wallet record; with the signatures of all, the certificate,
+//! it becomes *active*. So if a certificate exists anywhere, every member's share is durable. A node that holds a
+//! pending share without a certificate asks the others: one with the certificate lets it activate; signatures of all the
+//! others let it make the certificate; and if one of them never signed and none has a certificate, there can be none,
+//! and it erases the share.
+
+mod actor;
+mod commit;
+mod pending;
+mod prepare;
+mod resolution;
+
+pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
+pub use commit::Commit;
+pub use prepare::KeygenArgs;
+pub use resolution::{Resolution, Verdict};
+
+use std::sync::Arc;
+
+use crate::wallet::WalletCertificate;
+
+/// A key generation's successful end.
+#[derive(Debug, Clone)]
+pub struct Generated {
+    /// The wallet, as certified by all its members.
+    pub certificate: Arc<WalletCertificate>,
+    /// Whether it was made just now; otherwise the same request made it before.
+    pub fresh: bool,
+}

@@ -1,0 +1,156 @@
+//! The handle of a running node: how gateways, the demo and tests speak to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::actor::Root;
+use super::{Addresses, NodeActor, NodeArgs, NodeMsg};
+use crate::error::{Code, Failure};
+use crate::ids::{NodeId, WalletId};
+use crate::keygen::{Generated, KeygenMsg};
+use crate::registry::View;
+use crate::signing::{Signed, SigningMsg};
+use crate::supervision::{Address, CallError};
+use crate::wallet::WalletCertificate;
+use crate::wire::request::{KeygenRequest, SignRequest};
+
+/// What a request may take beyond its own deadline before its caller stops waiting.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A node did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to start the node: {0}")]
+pub struct StartError(String);
+
+/// A running node.
+pub struct NodeHandle {
+    id: NodeId,
+    addresses: Addresses,
+    views: watch::Receiver<Arc<View>>,
+    root: ActorRef<NodeMsg>,
+    joined: JoinHandle<()>,
+    keygen_limit: Duration,
+    signing_limit: Duration,
+    stop_limit: Duration,
+}
+
+impl NodeHandle {
+    /// Starts a node and returns when its whole tree runs.
+    ///
+    /// # Errors
+    /// When an actor does not start; the text says which problem to mend.
+    pub async fn start(args: NodeArgs) -> Result<Self, StartError> {
+        let id = args.identity.id();
+        let refuse = |problem: &dyn std::fmt::Display| StartError(problem.to_string());
+        args.peers.confirm(&args.identity).map_err(|error| refuse(&error))?;
+        args.policy.check_threshold(args.settings.threshold).map_err(|error| refuse(&error))?;
+        if usize::from(args.settings.threshold.parties()) != args.peers.members().len() {
+            return Err(refuse(&"the threshold's parties are not as many as the peer book lists"));
+        }
+        let (keygen_limit, signing_limit) =
+            (args.settings.keygen_deadline + GRACE, args.settings.signing_deadline + GRACE);
+        let stop_limit = args.settings.drain + GRACE * 6;
+        let addresses = Addresses::default();
+        let (sender, views) = watch::channel(Arc::new(View::empty(id, args.peers.ids())));
+        let root = Root { args, addresses: addresses.clone(), views: sender };
+        let (root, joined) =
+            Actor::spawn(None, NodeActor, root).await.map_err(|error| StartError(error.to_string()))?;
+        Ok(Self { id, addresses, views, root, joined, keygen_limit, signing_limit, stop_limit })
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Where its actors answer.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Makes a wallet.
+    ///
+    /// # Errors
+    /// The failure that its client is told.
+    pub async fn keygen(&self, request: KeygenRequest) -> Result<Generated, Failure> {
+        ask(&self.addresses.keygen, self.keygen_limit, |reply| KeygenMsg::Generate { request, reply }).await
+    }
+
+    /// Signs.
+    ///
+    /// # Errors
+    /// The failure that its client is told.
+    pub async fn sign(&self, request: SignRequest) -> Result<Signed, Failure> {
+        ask(&self.addresses.signing, self.signing_limit, |reply| SigningMsg::Sign { request, reply }).await
+    }
+
+    /// What a wallet is, if it is active on this node.
+    ///
+    /// # Errors
+    /// The failure that its client is told.
+    pub async fn wallet(&self, wallet: WalletId) -> Result<Option<Arc<WalletCertificate>>, Failure> {
+        ask(&self.addresses.keygen, GRACE, |reply| KeygenMsg::Wallet { wallet, reply }).await
+    }
+
+    /// The membership as this node sees it, now and whenever it changes.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.views.clone()
+    }
+
+    /// Waits until the membership satisfies `condition`.
+    ///
+    /// # Errors
+    /// When the node ends first.
+    pub async fn until(&self, condition: impl Fn(&View) -> bool) -> Result<Arc<View>, Failure> {
+        let mut views = self.views.clone();
+        let view = views.wait_for(|view| condition(view)).await;
+        view.map(|view| Arc::clone(&view)).map_err(|_| Failure::new(Code::Cancelled, "the node has ended"))
+    }
+
+    /// Whether the node has ended, in order or not.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.joined.is_finished()
+    }
+
+    /// Waits until the node has ended.
+    pub async fn ended(self) {
+        // How the root's task ended is reported by the root itself.
+        let _ = self.joined.await;
+    }
+
+    /// Ends the node in good order and waits until its store is closed.
+    pub async fn shutdown(self) {
+        // A root that is gone already has nothing left to end.
+        let _ = self.root.call(NodeMsg::Shutdown, Some(self.stop_limit)).await;
+        let _ = self.joined.await;
+    }
+
+    /// Ends the node at once, as a crash would: nothing is drained, nobody is told.
+    pub async fn kill(self) {
+        self.root.kill();
+        let _ = self.joined.await;
+    }
+}
+
+/// Asks an actor of the node; its absence is a failure like any other.
+async fn ask<M: ractor::Message, T: Send + 'static>(
+    address: &Address<M>,
+    limit: Duration,
+    question: impl FnOnce(ractor::RpcReplyPort<Result<T, Failure>>) -> M,
+) -> Result<T, Failure> {
+    address.call(limit, question).await.unwrap_or_else(|error| {
+        let (code, reason) = match error {
+            CallError::Unavailable => (Code::Cancelled, "the node was interrupted; the request may be sent again"),
+            CallError::Timeout => (Code::SessionTimeout, "the node did not answer in time"),
+        };
+        Err(Failure::new(code, reason))
+    })
+}

@@ -1,0 +1,18 @@
+//! One node: the root supervisor and the handle that everything outside holds.
+//!
+//! ```text
+//! node ─┬─ storage          the store; without it nothing is safe
+//!       ├─ registry         who is there
+//!       ├─ pairing          pair setups and bans ── session:<id>
+//!       ├─ keygen           new wallets ─────────── session:<id>
+//!       ├─ signing          signatures ──────────── session:<id>
+//!       └─ transport        the broker ──────────── link:<peer>
+//! ```
+
+mod actor;
+mod handle;
+mod settings;
+
+pub use actor::{Addresses, NodeActor, NodeArgs, NodeMsg};
+pub use handle::{NodeHandle, StartError};
+pub use settings::Settings;

@@ -1,0 +1,95 @@
+//! What an operator decides about a node, as validated values.
+
+use std::time::Duration;
+
+use crate::config::{self, Config};
+use crate::ids::{ClusterId, Threshold};
+use crate::keys::ChainCode;
+use crate::signing::OnPeerFailure;
+use crate::supervision::RestartLimit;
+use crate::transport::LinkConfig;
+
+/// A node's settings. Everything that is not here comes from its identity, its peer book and its policy.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The threshold of new wallets.
+    pub threshold: Threshold,
+    /// The cluster's chain code; without one, each wallet gets its own.
+    pub chain_code: Option<ChainCode>,
+    /// How long a signing request may take, retries included.
+    pub signing_deadline: Duration,
+    /// How long a key generation may take, its commit included.
+    pub keygen_deadline: Duration,
+    /// How long a pair setup may take.
+    pub pair_setup_deadline: Duration,
+    /// How often members are asked again about a pending share.
+    pub resolve_every: Duration,
+    /// How long a lease holds without renewal.
+    pub lease_ttl: Duration,
+    /// The most signing requests at a time.
+    pub max_signing: usize,
+    /// The most key generations at a time.
+    pub max_keygen: usize,
+    /// What signing does when a peer fails.
+    pub on_peer_failure: OnPeerFailure,
+    /// Heartbeats, handshakes and budgets of the links.
+    pub link: LinkConfig,
+    /// How often the children that may restart do so before the node fails.
+    pub restarts: RestartLimit,
+    /// How long running work may take to end when the node stops.
+    pub drain: Duration,
+}
+
+impl Settings {
+    /// The defaults for a cluster with this threshold.
+    #[must_use]
+    pub fn new(cluster: ClusterId, threshold: Threshold) -> Self {
+        Self {
+            cluster,
+            threshold,
+            chain_code: None,
+            signing_deadline: Duration::from_secs(30),
+            keygen_deadline: Duration::from_secs(60),
+            pair_setup_deadline: Duration::from_secs(60),
+            resolve_every: Duration::from_secs(2),
+            lease_ttl: Duration::from_secs(6),
+            max_signing: 256,
+            max_keygen: 32,
+            on_peer_failure: OnPeerFailure::default(),
+            link: LinkConfig::default(),
+            restarts: RestartLimit {
+                restarts: 5,
+                within: Duration::from_secs(60),
+                backoff: Duration::from_millis(100),
+            },
+            drain: Duration::from_secs(20),
+        }
+    }
+
+    /// What a configuration says, for wallets with this threshold.
+    ///
+    /// How many requests wait (`max_queued`) is not among it: that is the business of whoever takes them from clients.
+    #[must_use]
+    pub fn from_config(config: &Config, threshold: Threshold) -> Self {
+        Self {
+            chain_code: config.cluster.chain_code,
+            signing_deadline: config.signing.deadline,
+            keygen_deadline: config.keygen.deadline,
+            pair_setup_deadline: config.pairing.deadline,
+            max_signing: config.signing.max_concurrent,
+            max_keygen: config.keygen.max_concurrent,
+            on_peer_failure: match config.on_peer_failure {
+                config::OnPeerFailure::Abort => OnPeerFailure::Abort,
+                config::OnPeerFailure::Retry => OnPeerFailure::Retry,
+            },
+            link: LinkConfig {
+                heartbeat: config.link.heartbeat_interval,
+                missed_heartbeats: config.link.heartbeat_misses,
+                ..LinkConfig::default()
+            },
+            ..Self::new(config.cluster.id.clone(), threshold)
+        }
+    }
+}

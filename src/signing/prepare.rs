@@ -1,0 +1,283 @@
+//! What happens to a request off the actor: reading the store, checking signatures, building engines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::admission::{Admission, AdmissionRecord, RequestKey, admit};
+use super::check::{check_against_record, check_against_request, check_frame};
+use super::wallets::Wallets;
+use super::{OnPeerFailure, SigningMsg};
+use crate::clock::Clock;
+use crate::error::{Code, Failure};
+use crate::identity::{NodeIdentity, PeerBook};
+use crate::ids::{ClusterId, NodeId, PartyIndex, Scheme, SheetHash};
+use crate::keys::Signature;
+use crate::pairing::PairingMsg;
+use crate::policy::Policy;
+use crate::protocol::derivation::{Derived, derive};
+use crate::protocol::ecdsa_signing::EcdsaSigning;
+use crate::protocol::frost_signing::FrostSigning;
+use crate::protocol::share::KeyShare;
+use crate::protocol::verify::verify;
+use crate::protocol::{Party, RunContext, rng};
+use crate::session::{CryptoPool, SheetContext};
+use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
+use crate::supervision::Address;
+use crate::transport::TransportMsg;
+use crate::wallet::{WalletCertificate, certificate_key, share_key};
+use crate::wire::request::SignRequest;
+use crate::wire::sheet::Task;
+
+/// What signing is started with.
+#[derive(Clone)]
+pub struct SigningArgs {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub identity: Arc<NodeIdentity>,
+    /// Everyone's keys.
+    pub peers: Arc<PeerBook>,
+    /// Whose requests count.
+    pub policy: Arc<Policy>,
+    /// The way to the peers.
+    pub transport: Address<TransportMsg>,
+    /// The store.
+    pub storage: StorageHandle,
+    /// Where pair states come from and bans go.
+    pub pairing: Address<PairingMsg>,
+    /// Where engines compute.
+    pub pool: CryptoPool,
+    /// The clock of deadlines.
+    pub clock: Clock,
+    /// How long a request may take, retries included.
+    pub deadline: Duration,
+    /// The most requests and sessions at a time.
+    pub max_concurrent: usize,
+    /// What to do when a peer fails.
+    pub on_peer_failure: OnPeerFailure,
+    /// The address of this actor, for its sessions and tasks.
+    pub myself: Address<SigningMsg>,
+}
+
+/// A request with everything that is needed to run it.
+pub(super) struct Prepared {
+    pub request: SignRequest,
+    pub content: [u8; 32],
+    pub key: RequestKey,
+    pub certificate: Arc<WalletCertificate>,
+    pub derived: Derived,
+    pub share: Arc<KeyShare>,
+    pub admission: Admission,
+}
+
+/// A participant's reason to stay out.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub code: Code,
+    pub answer: Option<Signature>,
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self { code, answer: None }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        failure.code.into()
+    }
+}
+
+/// A failure of the store, as the client is told.
+pub(super) fn storage_failure(error: &StorageError) -> Failure {
+    tracing::error!(%error, "storage failed a request");
+    Failure::new(error.code(), "the node's store failed")
+}
+
+/// What the tasks of one life of the actor work with.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub args: SigningArgs,
+    pub wallets: Wallets,
+}
+
+impl Desk {
+    /// Checks who asks, and reads all that the request needs.
+    pub(super) async fn prepare(&self, request: SignRequest) -> Result<Prepared, Failure> {
+        let (policy, pool) = (Arc::clone(&self.args.policy), self.args.pool.clone());
+        let request = pool
+            .run(move || policy.check_sign(&request).map(|()| request))
+            .await
+            .map_err(|_| internal())?
+            .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        let key = RequestKey { wallet: request.wallet().clone(), request: request.request_id().clone() };
+        let content = request.content_hash();
+        let stored =
+            self.args.storage.get(Family::Results, key.storage_key()).await.map_err(|e| storage_failure(&e))?;
+        let stored = stored.map(|bytes| AdmissionRecord::decode(bytes.expose())).transpose().map_err(|_| corrupt())?;
+        let admission = admit(stored.as_ref(), &content);
+        let certificate = match self.wallets.get(&key.wallet) {
+            Some(certificate) => certificate,
+            None => self.certificate(&key).await?,
+        };
+        let scheme = request.scheme();
+        let record = certificate.record().key(scheme).ok_or_else(|| not_found(scheme))?;
+        let name = share_key(&key.wallet, scheme, record.generation);
+        let sealed = self.args.storage.get(Family::Shares, name).await.map_err(|e| storage_failure(&e))?;
+        let sealed = sealed.ok_or_else(|| not_found(scheme))?;
+        let (group, chain_code, path) = (record.group.clone(), certificate.record().chain_code, request.path());
+        let (derived, share) = self
+            .args
+            .pool
+            .run(move || {
+                let derived = derive(&group.public_key(), &chain_code, &path)
+                    .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+                let share = KeyShare::from_secret_bytes(sealed.expose(), &group).map_err(|_| corrupt())?;
+                Ok::<_, Failure>((derived, Arc::new(share)))
+            })
+            .await
+            .map_err(|_| internal())??;
+        Ok(Prepared { request, content, key, certificate, derived, share, admission })
+    }
+
+    async fn certificate(&self, key: &RequestKey) -> Result<Arc<WalletCertificate>, Failure> {
+        let stored = self.args.storage.get(Family::Wallets, certificate_key(&key.wallet)).await;
+        let bytes = stored.map_err(|e| storage_failure(&e))?.ok_or_else(|| {
+            Failure::new(Code::KeyNotFound, format!("there is no wallet {} on this node", key.wallet))
+        })?;
+        let peers = Arc::clone(&self.args.peers);
+        let decoded = self.args.pool.run(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
+        let certificate = decoded.map_err(|_| internal())?.map(Arc::new).map_err(|error| {
+            tracing::error!(wallet = %key.wallet, %error, "a stored wallet certificate is not valid");
+            corrupt()
+        })?;
+        self.wallets.keep(Arc::clone(&certificate));
+        Ok(certificate)
+    }
+
+    /// Checks a proposal of `from` against the request in it and everything this node knows.
+    pub(super) async fn check(
+        &self,
+        from: NodeId,
+        announced: SheetHash,
+        bytes: Vec<u8>,
+        signature: [u8; 64],
+    ) -> Result<(SheetContext, Prepared), Refusal> {
+        let peers = Arc::clone(&self.args.peers);
+        let opened = self.args.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
+        let sheet = opened.map_err(|_| Code::Internal)??;
+        check_frame(&sheet.sheet, &self.args.cluster, self.args.clock.now_ms())?;
+        let Task::Sign { request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation.into()) };
+        let request = SignRequest::parse(request).map_err(|error| error.code())?;
+        check_against_request(&sheet, &request)?;
+        let prepared = self.prepare(request).await?;
+        match prepared.admission {
+            Admission::Answered(signature) => {
+                return Err(Refusal { code: Code::SessionDuplicate, answer: Some(signature) });
+            }
+            Admission::Conflict => return Err(Code::RequestConflict.into()),
+            Admission::New | Admission::Again => {}
+        }
+        check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
+        Ok((sheet, prepared))
+    }
+
+    /// Builds this node's engine for a session, with the round from which its messages are held.
+    pub(super) async fn build(
+        &self,
+        sheet: &SheetContext,
+        prepared: &Prepared,
+    ) -> Result<(Box<dyn Party<Output = Signature>>, u8), Code> {
+        let me = sheet.sheet.index_of(self.args.identity.id()).ok_or(Code::Internal)?;
+        let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
+        let (share, derived) = (Arc::clone(&prepared.share), prepared.derived.clone());
+        let request = &prepared.request;
+        let (message, tweak) = (request.message().to_vec(), request.tweak());
+        if request.scheme() != Scheme::Ecdsa {
+            let build = move || {
+                FrostSigning::new(context, &share, &derived, message, tweak, rng::os())
+                    .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
+                    .map_err(|error| error.code())
+            };
+            return Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, FrostSigning::SHARE_ROUND));
+        }
+        let digest: [u8; 32] = message.as_slice().try_into().map_err(|_| Code::MsgValidation)?;
+        let others: BTreeSet<NodeId> =
+            sheet.sheet.participants.iter().map(|p| p.node).filter(|&node| node != self.args.identity.id()).collect();
+        let states = self
+            .args
+            .pairing
+            .call(self.args.deadline, |reply| PairingMsg::States { peers: others, reply })
+            .await
+            .map_err(|_| Code::Internal)?
+            .map_err(|error| error.code())?;
+        let pairs: BTreeMap<PartyIndex, _> =
+            states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect();
+        let wallet = wallet_context(prepared);
+        let build = move || {
+            EcdsaSigning::new(&context, &share, pairs, &derived, &wallet, digest)
+                .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
+                .map_err(|error| error.code())
+        };
+        Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, EcdsaSigning::SHARE_ROUND))
+    }
+
+    /// Makes the request's content durable under its id. Answers what the record on disk says of it.
+    pub(super) async fn admit(&self, key: &RequestKey, content: [u8; 32]) -> Result<Admission, Code> {
+        let record = AdmissionRecord { content, answer: None }.encode().map_err(|_| Code::Internal)?;
+        let name = key.storage_key();
+        let batch = Batch::new().require_absent(Family::Results, name.clone()).put(Family::Results, name, record);
+        match self.args.storage.write(batch, Durability::Synced).await {
+            Ok(()) => Ok(Admission::New),
+            Err(StorageError::ConditionFailed(failed)) => {
+                let existing = failed.existing.as_ref().map(|bytes| AdmissionRecord::decode(bytes.expose()));
+                let existing = existing.transpose().map_err(|_| Code::DataCorruption)?;
+                Ok(admit(existing.as_ref(), &content))
+            }
+            Err(error) => {
+                tracing::error!(%error, "failed to admit a request");
+                Err(error.code())
+            }
+        }
+    }
+
+    /// Checks a signature with independent code, then stores it as the request's answer.
+    pub(super) async fn store(
+        &self,
+        prepared: &Prepared,
+        signature: Signature,
+        durability: Durability,
+    ) -> Result<(), Failure> {
+        let (public_key, message) = (prepared.derived.public_key, prepared.request.message().to_vec());
+        let tweak = prepared.request.tweak();
+        let verified = self.args.pool.run(move || verify(&public_key, &message, tweak, &signature)).await;
+        verified
+            .map_err(|_| internal())?
+            .map_err(|_| Failure::new(Code::SignatureVerification, "the signature does not verify"))?;
+        let record = AdmissionRecord { content: prepared.content, answer: Some(signature) };
+        let record = record.encode().map_err(|_| internal())?;
+        let batch = Batch::new().put(Family::Results, prepared.key.storage_key(), record);
+        self.args.storage.write(batch, durability).await.map_err(|error| storage_failure(&error))
+    }
+}
+
+/// What binds an engine's run to the wallet and the generation of its key.
+fn wallet_context(prepared: &Prepared) -> Vec<u8> {
+    let generation =
+        prepared.certificate.record().key(prepared.request.scheme()).map_or(0, |record| record.generation.0);
+    [&generation.to_be_bytes()[..], prepared.key.wallet.as_str().as_bytes()].concat()
+}
+
+fn not_found(scheme: Scheme) -> Failure {
+    Failure::new(Code::KeyNotFound, format!("the wallet has no {scheme} key on this node"))
+}
+
+fn corrupt() -> Failure {
+    Failure::new(Code::DataCorruption, "a stored record is damaged")
+}
+
+fn internal() -> Failure {
+    Failure::new(Code::Internal, "the node failed; its log says more")
+}

@@ -1,0 +1,193 @@
+//! The requests that a node works on: who waits for each, and which session answers it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ractor::RpcReplyPort;
+
+use super::admission::RequestKey;
+use super::prepare::Prepared;
+use super::{OnPeerFailure, Signed};
+use crate::error::{Code, Failure};
+use crate::ids::{NodeId, SheetHash};
+use crate::session::Aborted;
+
+/// The pause before a session is tried again because a participant was busy with the same request.
+const BUSY_PAUSE_MS: u64 = 50;
+/// The most sessions for one request.
+const MAX_ATTEMPTS: u32 = 20;
+
+/// Where an answer goes.
+pub(super) type Waiter = RpcReplyPort<Result<Signed, Failure>>;
+
+/// How a node coordinates a request of its own clients.
+#[derive(Debug, Clone)]
+pub(super) struct Coordination {
+    /// Counts the sessions, from 1.
+    pub attempt: u32,
+    /// Peers that failed an earlier one.
+    pub without: Vec<NodeId>,
+    /// When the client must have its answer.
+    pub deadline_ms: u64,
+}
+
+/// A request at work.
+pub(super) struct Request {
+    pub prepared: Arc<Prepared>,
+    pub waiters: Vec<Waiter>,
+    /// The session that is to answer it, and the node that coordinates it.
+    pub session: Option<(SheetHash, NodeId)>,
+    /// How this node coordinates, or would if the session of another node fails; `None` where none of its clients asked.
+    pub coordination: Option<Coordination>,
+    /// The request's content is durable on this node: the last round may leave.
+    pub admitted: bool,
+}
+
+impl Request {
+    /// Answers everyone who waits.
+    pub fn answer(self, answer: &Result<Signed, Failure>) {
+        for waiter in self.waiters {
+            // A client that no longer waits finds the answer stored.
+            let _ = waiter.send(answer.clone());
+        }
+    }
+}
+
+/// What to do after a session for a request has failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Try again, without these peers, after a pause.
+    Retry {
+        without: Vec<NodeId>,
+        pause_ms: u64,
+    },
+    Fail,
+}
+
+/// Decides whether another session may answer the request.
+pub(super) fn after_abort(
+    aborted: &Aborted,
+    coordination: &Coordination,
+    on_peer_failure: OnPeerFailure,
+    now_ms: u64,
+) -> Next {
+    let time_left = now_ms.saturating_add(BUSY_PAUSE_MS) < coordination.deadline_ms;
+    if !time_left || coordination.attempt >= MAX_ATTEMPTS {
+        return Next::Fail;
+    }
+    let mut without = coordination.without.clone();
+    match aborted.code {
+        // A participant runs the same request for another coordinator: its answer will be there soon.
+        Code::SessionDuplicate => Next::Retry { without, pause_ms: BUSY_PAUSE_MS },
+        // Nobody's fault, and a fresh session has fresh randomness.
+        Code::PeerUnavailable | Code::SessionTimeout | Code::ProtocolViolation | Code::PairMismatch
+            if on_peer_failure == OnPeerFailure::Retry && !aborted.culprits.is_empty() =>
+        {
+            without.extend(aborted.culprits.iter().filter(|culprit| !coordination.without.contains(culprit)));
+            Next::Retry { without, pause_ms: 0 }
+        }
+        _ => Next::Fail,
+    }
+}
+
+/// What a second session for a request does to a first that still runs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Contest {
+    /// The new one runs, the old one is cancelled.
+    Join,
+    /// The old one goes on.
+    Stay,
+}
+
+/// Decides between the running session of a request and one that `proposer` proposes. When two nodes coordinate the
+/// same request, the lower id goes on, so that all nodes decide alike; a coordinator that proposes again has given its
+/// own former session up.
+pub(super) fn contest(running_coordinator: NodeId, proposer: NodeId) -> Contest {
+    if proposer <= running_coordinator { Contest::Join } else { Contest::Stay }
+}
+
+/// All requests at work, by their key.
+#[derive(Default)]
+pub(super) struct Requests(BTreeMap<RequestKey, Request>);
+
+impl Requests {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn get_mut(&mut self, key: &RequestKey) -> Option<&mut Request> {
+        self.0.get_mut(key)
+    }
+
+    pub fn insert(&mut self, key: RequestKey, request: Request) {
+        self.0.insert(key, request);
+    }
+
+    pub fn remove(&mut self, key: &RequestKey) -> Option<Request> {
+        self.0.remove(key)
+    }
+
+    /// The request that `session` is to answer.
+    pub fn of_session(&mut self, session: SheetHash) -> Option<&mut Request> {
+        self.0.values_mut().find(|request| request.session.is_some_and(|(running, _)| running == session))
+    }
+
+    /// Empties the table.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Request> {
+        std::mem::take(&mut self.0).into_values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn node(number: u128) -> NodeId {
+        NodeId(Uuid::from_u128(number))
+    }
+
+    fn aborted(code: Code, culprits: &[u128]) -> Aborted {
+        let culprits = culprits.iter().map(|&number| node(number)).collect();
+        Aborted { code, culprits, round: 1, reported_by: None }
+    }
+
+    fn coordination(attempt: u32, deadline_ms: u64) -> Coordination {
+        Coordination { attempt, without: vec![node(9)], deadline_ms }
+    }
+
+    #[test]
+    fn abort__should_be_reported_unless_a_retry_is_configured_and_somebody_is_to_blame() {
+        use OnPeerFailure::{Abort, Retry};
+        let retry = |without: &[u128], pause_ms| Next::Retry {
+            without: without.iter().map(|&number| node(number)).collect(),
+            pause_ms,
+        };
+        for (code, culprits, mode, expected) in [
+            (Code::PeerUnavailable, &[2][..], Abort, Next::Fail),
+            (Code::PeerUnavailable, &[2], Retry, retry(&[9, 2], 0)),
+            (Code::SessionTimeout, &[2, 9], Retry, retry(&[9, 2], 0)),
+            (Code::SessionTimeout, &[], Retry, Next::Fail),
+            (Code::KeyNotFound, &[2], Retry, Next::Fail),
+            (Code::RequestConflict, &[2], Retry, Next::Fail),
+            (Code::SessionDuplicate, &[2], Abort, retry(&[9], 50)),
+        ] {
+            assert_eq!(after_abort(&aborted(code, culprits), &coordination(1, 1000), mode, 0), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn retries__should_end_with_the_deadline_and_with_the_attempts() {
+        let aborted = aborted(Code::SessionDuplicate, &[2]);
+        assert_eq!(after_abort(&aborted, &coordination(1, 1000), OnPeerFailure::Retry, 950), Next::Fail);
+        assert_eq!(after_abort(&aborted, &coordination(20, 1000), OnPeerFailure::Retry, 0), Next::Fail);
+    }
+
+    #[test]
+    fn contest__should_be_won_by_the_lower_coordinator_on_all_nodes() {
+        assert_eq!(contest(node(2), node(1)), Contest::Join);
+        assert_eq!(contest(node(1), node(2)), Contest::Stay);
+        assert_eq!(contest(node(1), node(1)), Contest::Join);
+    }
+}

@@ -1,0 +1,170 @@
+//! Faults that tests plan for the writer. Without the `testing` feature there are none, and this costs nothing.
+
+#[cfg(any(test, feature = "testing"))]
+pub use planned::{Action, Fault, Hold};
+
+use super::{Batch, StorageError};
+
+/// Where in the way of a group a fault may strike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Nothing of the group is written.
+    BeforeWrite,
+    /// All of the group is written, nobody has been told.
+    AfterWrite,
+}
+
+/// The faults of one store. Clones share the plan, so that it outlives a life of the actor.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    #[cfg(any(test, feature = "testing"))]
+    plan: std::sync::Arc<std::sync::Mutex<Vec<planned::Armed>>>,
+}
+
+/// What a met fault asks of the writer.
+pub(super) enum Met {
+    /// Go on.
+    Nothing,
+    /// Answer the group with this failure.
+    #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "only planned faults ask for it"))]
+    Failure(StorageError),
+    /// Kill the actor and leave the group unanswered.
+    #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "only planned faults ask for it"))]
+    Kill,
+}
+
+#[cfg(not(any(test, feature = "testing")))]
+impl Faults {
+    #[expect(clippy::unused_self, reason = "planned faults need it")]
+    pub(super) const fn meet(&self, _: Point, _: &[Batch]) -> Met {
+        Met::Nothing
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+mod planned {
+    use std::sync::{PoisonError, mpsc};
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::{Batch, Faults, Met, Point, StorageError};
+    use crate::storage::Family;
+
+    /// What happens there.
+    #[derive(Debug)]
+    pub enum Action {
+        /// The group is answered as if the disk had failed; the actor then fails, as it does in earnest.
+        Fail,
+        /// The writer panics; the actor fails. Callers get no answer.
+        Panic,
+        /// The actor is killed. Callers get no answer.
+        Kill,
+        /// The writer's thread sleeps.
+        Delay(Duration),
+        /// The writer waits until the hold is let go: see [`Faults::hold`].
+        Wait(mpsc::Receiver<()>),
+    }
+
+    /// A fault that strikes once.
+    #[derive(Debug)]
+    pub struct Fault {
+        /// Where.
+        pub point: Point,
+        /// Only at a group that puts or deletes a record of this family.
+        pub family: Option<Family>,
+        /// How many such groups pass before it strikes.
+        pub after_groups: u32,
+        /// What happens.
+        pub action: Action,
+    }
+
+    #[derive(Debug)]
+    pub struct Armed {
+        fault: Fault,
+        struck: Option<oneshot::Sender<()>>,
+    }
+
+    /// Holds the writer at a point until dropped.
+    #[derive(Debug)]
+    pub struct Hold {
+        reached: oneshot::Receiver<()>,
+        _release: mpsc::Sender<()>,
+    }
+
+    impl Hold {
+        /// Waits until the writer has come to the point.
+        pub async fn reached(&mut self) {
+            // The sender goes unsent only with the faults themselves: then nothing is held.
+            let _ = (&mut self.reached).await;
+        }
+    }
+
+    impl Faults {
+        /// No faults yet.
+        #[must_use]
+        pub fn none() -> Self {
+            Self::default()
+        }
+
+        /// Plans a fault. Of several that fit a group, the one planned first strikes, alone. The answer comes when it
+        /// has struck.
+        pub fn plan(&self, fault: Fault) -> oneshot::Receiver<()> {
+            let (struck, has_struck) = oneshot::channel();
+            let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+            plan.push(Armed { fault, struck: Some(struck) });
+            has_struck
+        }
+
+        /// Plans that the next `groups` groups fail before they are written.
+        pub fn fail_next(&self, groups: u32) {
+            for _ in 0..groups {
+                let action = Action::Fail;
+                drop(self.plan(Fault { point: Point::BeforeWrite, family: None, after_groups: 0, action }));
+            }
+        }
+
+        /// Plans that the next group waits at `point` until the hold is dropped.
+        #[must_use]
+        pub fn hold(&self, point: Point) -> Hold {
+            let (release, released) = mpsc::channel();
+            let action = Action::Wait(released);
+            let reached = self.plan(Fault { point, family: None, after_groups: 0, action });
+            Hold { reached, _release: release }
+        }
+
+        /// Takes what is planned for this point of this group, and does what is to be done on the writer's thread.
+        pub(in crate::storage) fn meet(&self, point: Point, group: &[Batch]) -> Met {
+            let Some(mut armed) = self.take(point, group) else { return Met::Nothing };
+            if let Some(struck) = armed.struck.take() {
+                // Nobody need be listening.
+                let _ = struck.send(());
+            }
+            match armed.fault.action {
+                Action::Fail => return Met::Failure(StorageError::Write { problem: "a planned fault".into() }),
+                Action::Kill => return Met::Kill,
+                Action::Panic => std::panic::resume_unwind(Box::new("a planned fault")),
+                Action::Delay(time) => std::thread::sleep(time),
+                Action::Wait(released) => {
+                    // Ends with an error when the hold is dropped, which is how a hold is let go.
+                    let _ = released.recv();
+                }
+            }
+            Met::Nothing
+        }
+
+        fn take(&self, point: Point, group: &[Batch]) -> Option<Armed> {
+            let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+            let fits = |armed: &Armed| {
+                let family = armed.fault.family;
+                let touched = family.is_none_or(|family| group.iter().any(|batch| batch.touches(family)));
+                armed.fault.point == point && touched
+            };
+            let next = plan.iter().position(|armed| fits(armed) && armed.fault.after_groups == 0);
+            for armed in plan.iter_mut().filter(|armed| fits(armed)) {
+                armed.fault.after_groups = armed.fault.after_groups.saturating_sub(1);
+            }
+            next.map(|next| plan.remove(next))
+        }
+    }
+}

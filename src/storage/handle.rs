@@ -1,0 +1,98 @@
+//! How other actors reach the store.
+
+use std::time::Duration;
+
+use ractor::RpcReplyPort;
+
+use super::{Access, Batch, Durability, Family, Listing, Page, StorageError, StorageMsg, StorageSnapshot};
+use crate::secret::SecretBytes;
+use crate::supervision::{Address, CallError};
+
+/// How long a caller waits for the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StorageTimeouts {
+    /// For the answer to a read.
+    pub read: Duration,
+    /// For the answer to a write, its turn in the queue included.
+    pub write: Duration,
+}
+
+impl Default for StorageTimeouts {
+    /// 5 s for a read, 10 s for a write: a disk that is slower than that is as good as gone.
+    fn default() -> Self {
+        Self { read: Duration::from_secs(5), write: Duration::from_secs(10) }
+    }
+}
+
+/// The storage actor as others see it. Clones reach the same actor, in whatever life it is.
+#[derive(Clone)]
+pub struct StorageHandle {
+    address: Address<StorageMsg>,
+    timeouts: StorageTimeouts,
+}
+
+impl StorageHandle {
+    /// A handle to the actor that answers at `address`.
+    #[must_use]
+    pub const fn new(address: Address<StorageMsg>, timeouts: StorageTimeouts) -> Self {
+        Self { address, timeouts }
+    }
+
+    /// Reads a record: what was last acknowledged, or something newer.
+    ///
+    /// # Errors
+    /// As [`Store::get`](super::Store::get); when too many reads wait; when the actor is not there or too slow.
+    pub async fn get(&self, family: Family, key: impl Into<Vec<u8>>) -> Result<Option<SecretBytes>, StorageError> {
+        let key = key.into();
+        self.ask(Access::Read, |reply| StorageMsg::Get { family, key, reply }).await?
+    }
+
+    /// Lists one page of records.
+    ///
+    /// # Errors
+    /// As [`Store::list`](super::Store::list); when too many reads wait; when the actor is not there or too slow.
+    pub async fn list(&self, listing: Listing) -> Result<Page, StorageError> {
+        self.ask(Access::Read, |reply| StorageMsg::List { listing, reply }).await?
+    }
+
+    /// Writes a batch, and returns when it is as durable as asked.
+    ///
+    /// # Errors
+    /// [`StorageError::ConditionFailed`], [`StorageError::OutOfLimits`] and [`StorageError::Busy`]: nothing was
+    /// written. [`StorageError::Write`], [`StorageError::Unavailable`] and [`StorageError::Timeout`]: whether it was
+    /// written is open. Read before you try again, or make the batch conditional.
+    pub async fn write(&self, batch: Batch, durability: Durability) -> Result<(), StorageError> {
+        self.ask(Access::Write, |reply| StorageMsg::Write { batch, durability, reply }).await?
+    }
+
+    /// The actor's account of itself.
+    ///
+    /// # Errors
+    /// When the actor is not there or too slow.
+    pub async fn snapshot(&self) -> Result<StorageSnapshot, StorageError> {
+        self.ask(Access::Read, |reply| StorageMsg::Snapshot { reply }).await
+    }
+
+    /// Stops the actor, and returns when the store is closed and all that was accepted is durable.
+    ///
+    /// # Errors
+    /// When an accepted write fails, or the actor is not there or too slow.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        self.ask(Access::Write, |reply| StorageMsg::Close { reply }).await?
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        access: Access,
+        question: impl FnOnce(RpcReplyPort<T>) -> StorageMsg,
+    ) -> Result<T, StorageError> {
+        let limit = match access {
+            Access::Read => self.timeouts.read,
+            Access::Write => self.timeouts.write,
+        };
+        self.address.call(limit, question).await.map_err(|error| match error {
+            CallError::Unavailable => StorageError::Unavailable { access },
+            CallError::Timeout => StorageError::Timeout { access },
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! The sealed store: where a node keeps shares, pair setups, wallets, results, bans, and its audit log.
+//!
+//! What it promises:
+//! - A synced write that was acknowledged is there after any crash. One that was not may be there or not, but whole.
+//! - Of several conditional writes on one record, exactly one wins.
+//! - A value never reaches the disk unsealed. Keys of records do: they must hold no secret.
+//! - A record that was altered, moved or damaged is refused, never returned. So is a store that is somebody else's, of
+//!   a newer format, or in use. The seal does not tell that a record, or the whole folder, was put back to an older
+//!   state, or that a record was removed.
+//! - Keys and values are wiped from the heap, and as a precaution from the stack, when they are no longer used: the
+//!   keys when the store is closed, on whichever way the actor ends.
+//!
+//! ```text
+//!  StorageHandle ──► StorageActor ──► WriteQueue ── a group at a time ──► blocking pool ──► Store ──► RocksDB
+//!                         │                                                    │             ▲
+//!                         │                            answers, when durable ──┘             │
+//!                         └──────────── reads ──► blocking pool, and answers from there ─────┘
+//!
+//!  passphrase ─ Argon2id ─┐
+//!  32-byte key ── HKDF ───┴─► key-encryption key ─ wraps ─► store key ─ HKDF ─► a key per family ─ seals ─► records
+//! ```
+
+mod actor;
+mod batch;
+mod error;
+mod family;
+mod faults;
+mod folder;
+mod gate;
+mod handle;
+mod header;
+mod key;
+mod queue;
+mod seal;
+mod snapshot;
+mod stack;
+mod store;
+mod tuning;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use ractor::RpcReplyPort;
+
+pub use actor::{StorageActor, StorageArguments, StorageState};
+pub use batch::{Batch, Durability, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
+pub use error::{Access, ConditionFailed, ShownKey, StorageError};
+pub use family::Family;
+#[cfg(any(test, feature = "testing"))]
+pub use faults::{Action, Fault, Hold};
+pub use faults::{Faults, Point};
+pub use gate::Gate;
+pub use handle::{StorageHandle, StorageTimeouts};
+pub use header::Owner;
+pub use key::{Argon2Params, KeySource};
+pub use queue::QueueLimits;
+pub use snapshot::StorageSnapshot;
+pub use store::{MAX_PAGE_BYTES, MAX_PAGE_RECORDS, Page, Record, Store, StoreOptions};
+
+use crate::secret::SecretBytes;
+
+/// Where the storage actor answers a question that can fail.
+pub type Reply<T> = RpcReplyPort<Result<T, StorageError>>;
+
+/// Which records to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Of this family.
+    pub family: Family,
+    /// Whose keys begin with this.
+    pub prefix: Vec<u8>,
+    /// Whose keys come behind this one.
+    pub after: Option<Vec<u8>>,
+    /// At most so many, 1 to [`MAX_PAGE_RECORDS`].
+    pub limit: usize,
+}
+
+/// What the storage actor is asked. [`StorageHandle`] asks it properly.
+pub enum StorageMsg {
+    /// Read one record.
+    Get {
+        /// The record's family.
+        family: Family,
+        /// The record's key.
+        key: Vec<u8>,
+        /// Where the record goes, if there is one.
+        reply: Reply<Option<SecretBytes>>,
+    },
+    /// Read several records.
+    List {
+        /// Which ones.
+        listing: Listing,
+        /// Where they go.
+        reply: Reply<Page>,
+    },
+    /// Write a batch.
+    Write {
+        /// What to write.
+        batch: Batch,
+        /// What must be true before it is acknowledged.
+        durability: Durability,
+        /// Where it is acknowledged.
+        reply: Reply<()>,
+    },
+    /// Tell the state.
+    Snapshot {
+        /// Where it goes.
+        reply: RpcReplyPort<StorageSnapshot>,
+    },
+    /// Finish what was accepted, close the store, and stop.
+    Close {
+        /// Acknowledged when the store is closed.
+        reply: Reply<()>,
+    },
+    /// From the writer: the group is done.
+    Written,
+    /// From a reader: a read failed, and its caller knows.
+    ReadFailed(StorageError),
+}

@@ -1,0 +1,158 @@
+//! How one record is sealed: AES-256-GCM-SIV (RFC 8452), with the record's place bound in.
+//!
+//! ```text
+//! version 1 | nonce 12, random | ciphertext, as long as the value | tag 16
+//! ```
+//!
+//! The nonce is drawn anew for every write. AES-GCM-SIV derives a key per nonce, and a nonce that repeats by chance
+//! betrays at most that two values of one family and place are equal; RFC 8452, section 9, bounds are far above what
+//! one node ever writes.
+
+use aes_gcm_siv::aead::AeadInOut;
+use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
+
+use super::header::cipher;
+use super::key::expand;
+use super::stack::wiped_after;
+use super::{Family, MAX_VALUE_BYTES, ShownKey, StorageError};
+use crate::secret::SecretBytes;
+
+const VERSION: u8 = 1;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+/// How much longer a sealed value is than the value.
+const OVERHEAD_BYTES: usize = 1 + NONCE_BYTES + TAG_BYTES;
+
+const DOMAIN: &[u8] = b"quorate store: record";
+const KEY_SALT: &[u8] = b"quorate store: family keys";
+
+/// Seals and opens the records of one family.
+pub(super) struct Seal {
+    family: Family,
+    /// On the heap: its key schedule is a secret. It wipes itself.
+    cipher: Box<Aes256GcmSiv>,
+}
+
+impl Seal {
+    /// The seal of a family: its key is HKDF-SHA256 of the store key, with the family's name as purpose.
+    pub(super) fn new(family: Family, store_key: &SecretBytes) -> Result<Self, StorageError> {
+        let key = expand(store_key, KEY_SALT, family.as_str().as_bytes())?;
+        Ok(Self { family, cipher: Box::new(cipher(&key)?) })
+    }
+
+    /// Seals a value for its place.
+    pub(super) fn seal(&self, key: &[u8], value: &SecretBytes) -> Result<Vec<u8>, StorageError> {
+        let mut nonce = Nonce::default();
+        rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut nonce).map_err(|_| StorageError::Randomness)?;
+        let mut sealed = Vec::with_capacity(value.len().saturating_add(OVERHEAD_BYTES));
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&nonce);
+        let start = sealed.len();
+        sealed.extend_from_slice(value.expose());
+        let body = sealed.get_mut(start..).unwrap_or_default();
+        let associated = self.associated(key, value.len());
+        let sealing = wiped_after(|| self.cipher.encrypt_inout_detached(&nonce, &associated, (&mut *body).into()));
+        let tag = sealing.map_err(|_| {
+            // Refused for its length alone, before a byte was encrypted.
+            zeroize::Zeroize::zeroize(body);
+            StorageError::OutOfLimits { what: "bytes of value", len: value.len(), max: MAX_VALUE_BYTES }
+        })?;
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    /// Opens what is stored at a place.
+    pub(super) fn open(&self, key: &[u8], sealed: &[u8]) -> Result<SecretBytes, StorageError> {
+        let damaged = || StorageError::Damaged { family: self.family, key: ShownKey::of(key) };
+        let (version, rest) = sealed.split_first().ok_or_else(damaged)?;
+        if *version != VERSION {
+            return Err(damaged());
+        }
+        let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(damaged)?;
+        let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or_else(damaged)?;
+        // The half of the pair of checks that stands after the read: nothing longer was ever written.
+        if body.len() > MAX_VALUE_BYTES {
+            return Err(damaged());
+        }
+        let associated = self.associated(key, body.len());
+        let (nonce, tag) = (Nonce::from(*nonce), Tag::from(*tag));
+        let mut opened = Err(aes_gcm_siv::Error);
+        let value = SecretBytes::filled(body.len(), |buffer| {
+            buffer.copy_from_slice(body);
+            opened = wiped_after(|| self.cipher.decrypt_inout_detached(&nonce, &associated, buffer.into(), &tag));
+        });
+        opened.map(|()| value).map_err(|_| damaged())
+    }
+
+    /// What a seal binds: purpose, version, family, key and length, each of fixed length or with its length before it.
+    fn associated(&self, key: &[u8], value_len: usize) -> Vec<u8> {
+        let family = self.family.as_str().as_bytes();
+        let mut associated = Vec::with_capacity(DOMAIN.len() + 1 + 8 + family.len() + 8 + key.len() + 8);
+        associated.extend_from_slice(DOMAIN);
+        associated.push(VERSION);
+        for part in [family, key] {
+            associated.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            associated.extend_from_slice(part);
+        }
+        associated.extend_from_slice(&(value_len as u64).to_be_bytes());
+        associated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
+    use super::*;
+
+    fn seal(family: Family) -> Seal {
+        Seal::new(family, &SecretBytes::filled(32, |key| key.fill(5))).unwrap()
+    }
+
+    #[test]
+    fn seal__should_open_what_it_sealed() {
+        let seal = seal(Family::Shares);
+        for len in [0, 1, 15, 16, 17, 1024, 52 * 1024, MAX_VALUE_BYTES] {
+            let value = SecretBytes::random(len).unwrap();
+            let sealed = seal.seal(b"key", &value).unwrap();
+            assert_eq!(sealed.len(), len + OVERHEAD_BYTES);
+            assert_eq!(seal.open(b"key", &sealed).unwrap().expose(), value.expose(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn seal__should_refuse_any_flipped_bit_and_any_truncation() {
+        let seal = seal(Family::Shares);
+        let sealed = seal.seal(b"key", &SecretBytes::copy_from(b"a share")).unwrap();
+        for bit in 0..sealed.len() * 8 {
+            let mut altered = sealed.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            let opened = seal.open(b"key", &altered);
+            assert!(matches!(opened, Err(StorageError::Damaged { family: Family::Shares, .. })), "bit {bit}");
+        }
+        for len in 0..sealed.len() {
+            assert!(seal.open(b"key", &sealed[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn seal__should_bind_family_and_key() {
+        let sealed = seal(Family::Shares).seal(b"key", &SecretBytes::copy_from(b"a share")).unwrap();
+        assert!(seal(Family::Shares).open(b"kez", &sealed).is_err());
+        assert!(seal(Family::Shares).open(b"ke", &sealed).is_err());
+        for family in Family::ALL.into_iter().filter(|family| *family != Family::Shares) {
+            assert!(seal(family).open(b"key", &sealed).is_err(), "{family}");
+        }
+        let other_store = Seal::new(Family::Shares, &SecretBytes::filled(32, |key| key.fill(6))).unwrap();
+        assert!(other_store.open(b"key", &sealed).is_err());
+    }
+
+    #[test]
+    fn seal__should_never_repeat_itself() {
+        let seal = seal(Family::Results);
+        let value = SecretBytes::copy_from(b"the same value");
+        let (one, two) = (seal.seal(b"key", &value).unwrap(), seal.seal(b"key", &value).unwrap());
+        assert_ne!(one[1..=NONCE_BYTES], two[1..=NONCE_BYTES]);
+        assert_ne!(one[1 + NONCE_BYTES..], two[1 + NONCE_BYTES..]);
+    }
+}

@@ -1,0 +1,67 @@
+//! What a wallet is: the record that all its nodes sign, and the certificate of their signatures.
+//!
+//! Nothing about a wallet rests on a discovery service or on one node's word. Its keys, committees, thresholds,
+//! generations and chain code stand in the [`WalletRecord`]; the record counts only with the signature of every member,
+//! which is the [`WalletCertificate`].
+
+mod certificate;
+mod record;
+
+pub use certificate::{RECORD_DOMAIN, WalletCertificate, members};
+pub use record::{KeyRecord, MAX_RECORD_BYTES, WalletRecord};
+
+use crate::error::Code;
+use crate::ids::{Generation, NodeId, Scheme, WalletId};
+use crate::wire::codec::CodecError;
+
+/// Why a wallet's record or certificate is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum WalletError {
+    /// It does not decode, or is too long.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// A rule of the record is broken.
+    #[error("invalid wallet record: {0}")]
+    Rule(&'static str),
+    /// A member's signature is missing or does not verify.
+    #[error("the wallet record lacks a valid signature of {0}")]
+    Signature(NodeId),
+}
+
+impl WalletError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Codec(_) | Self::Rule(_) => Code::DataCorruption,
+            Self::Signature(_) => Code::ProtocolViolation,
+        }
+    }
+}
+
+/// The storage key of a wallet's certificate in its family.
+#[must_use]
+pub fn certificate_key(wallet: &WalletId) -> Vec<u8> {
+    wallet.as_str().as_bytes().to_vec()
+}
+
+/// The storage key of one active share. Wallet ids hold no NUL, so no two names collide.
+#[must_use]
+pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> Vec<u8> {
+    let mut key = b"active\0".to_vec();
+    key.extend_from_slice(wallet.as_str().as_bytes());
+    key.push(0);
+    key.extend_from_slice(scheme.as_str().as_bytes());
+    key.push(0);
+    key.extend_from_slice(&generation.0.to_be_bytes());
+    key
+}
+
+/// The storage key prefix of pending shares.
+pub const PENDING_PREFIX: &[u8] = b"pending\0";
+
+/// The storage key of the pending shares of a wallet.
+#[must_use]
+pub fn pending_key(wallet: &WalletId) -> Vec<u8> {
+    [PENDING_PREFIX, wallet.as_str().as_bytes()].concat()
+}
