@@ -551,12 +551,12 @@ impl SigningState {
         self.sessions.tell(session, SessionMsg::Cancel(Code::Superseded));
         request.session = None;
         Self::spawn(myself, async move {
-            match desk.store(&prepared, signature, Durability::Synced).await {
-                Err(failure) if failure.code == Code::SignatureVerification => {
-                    Work::FalseAnswer { key: prepared.key.clone(), from }
-                }
-                result => Work::Stored { key: prepared.key.clone(), session: None, signature, result },
+            let key = prepared.key.clone();
+            if desk.verify(&prepared, signature).await.is_err() {
+                return Work::FalseAnswer { key, from };
             }
+            let result = desk.store(&prepared, signature, Durability::Synced).await;
+            Work::Stored { key, session: None, signature, result }
         });
     }
 

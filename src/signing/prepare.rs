@@ -269,19 +269,23 @@ impl Desk {
         }
     }
 
-    /// Checks a signature with independent code, then stores it as the request's answer.
+    /// Checks a signature that came from elsewhere with independent code, as engines do with their own.
+    pub(super) async fn verify(&self, prepared: &Prepared, signature: Signature) -> Result<(), Failure> {
+        let (public_key, message) = (prepared.derived.public_key, prepared.request.message().to_vec());
+        let tweak = prepared.request.tweak();
+        let verified = self.args.pool.run(move || verify(&public_key, &message, tweak, &signature)).await;
+        verified
+            .map_err(|_| internal())?
+            .map_err(|_| Failure::new(Code::SignatureVerification, "the signature does not verify"))
+    }
+
+    /// Stores a verified signature as the request's answer.
     pub(super) async fn store(
         &self,
         prepared: &Prepared,
         signature: Signature,
         durability: Durability,
     ) -> Result<(), Failure> {
-        let (public_key, message) = (prepared.derived.public_key, prepared.request.message().to_vec());
-        let tweak = prepared.request.tweak();
-        let verified = self.args.pool.run(move || verify(&public_key, &message, tweak, &signature)).await;
-        verified
-            .map_err(|_| internal())?
-            .map_err(|_| Failure::new(Code::SignatureVerification, "the signature does not verify"))?;
         let record = AdmissionRecord { content: prepared.content, answer: Some(signature) };
         let record = record.encode().map_err(|_| internal())?;
         let batch = Batch::new().put(Family::Results, prepared.key.storage_key(), record);

@@ -186,9 +186,12 @@ fn link__should_not_be_up_before_both_directions_are_proven() {
     let mut wire = Wire::new();
     wire.restart(0);
     wire.restart(1);
+    wire.sent.clear();
     wire.carries = Box::new(|_, frame| frame.kind != FrameKind::Data);
     wire.pass(30 * SECOND);
     assert!(!wire.links.iter().any(Link::is_up));
+    let written_by_responder = wire.sent.iter().filter(|(to, frame)| *to == 0 && frame.kind == FrameKind::Data);
+    assert_eq!(written_by_responder.count(), 0, "the peer has not proved itself");
     wire.carries = Box::new(|_, _| true);
     wire.pass(2 * SECOND);
     assert!(wire.links.iter().all(Link::is_up));

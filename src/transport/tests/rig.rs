@@ -167,14 +167,17 @@ impl Node {
         self.transport.cast(TransportMsg::Send { to: id(to), message }).unwrap();
     }
 
-    /// The next event that is no readiness.
+    /// The next event that is no readiness. Those come with every heartbeat, so the limit is on all of them together.
     pub(super) async fn event(&mut self) -> PeerEvent {
-        loop {
-            let event = timeout(LIMIT, self.inboxes.events.recv()).await.expect("an event").unwrap();
-            if !matches!(event, PeerEvent::Readiness { .. }) {
-                return event;
+        let event = async {
+            loop {
+                let event = self.inboxes.events.recv().await.unwrap();
+                if !matches!(event, PeerEvent::Readiness { .. }) {
+                    return event;
+                }
             }
-        }
+        };
+        timeout(LIMIT, event).await.expect("an event")
     }
 
     /// The next event says that the link to `peer` is up.
@@ -193,14 +196,17 @@ impl Node {
 
     /// The next thing that `peer` says about itself and that `wanted` says yes to.
     pub(super) async fn readiness(&mut self, peer: u8, wanted: impl Fn(&Readiness) -> bool) -> Readiness {
-        loop {
-            match timeout(LIMIT, self.inboxes.events.recv()).await.expect("a readiness").unwrap() {
-                PeerEvent::Readiness { peer: which, readiness, .. } if which == id(peer) && wanted(&readiness) => {
-                    return readiness;
+        let said = async {
+            loop {
+                match self.inboxes.events.recv().await.unwrap() {
+                    PeerEvent::Readiness { peer: which, readiness, .. } if which == id(peer) && wanted(&readiness) => {
+                        return readiness;
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
-        }
+        };
+        timeout(LIMIT, said).await.expect("a readiness")
     }
 
     /// The next message for signing.
