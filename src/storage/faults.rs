@@ -66,6 +66,21 @@ mod planned {
         Wait(mpsc::Receiver<()>),
     }
 
+    impl Action {
+        /// Whether it is a hold that was dropped before the writer came to it.
+        fn is_let_go(&mut self) -> bool {
+            let Self::Wait(released) = self else { return false };
+            match released.try_recv() {
+                Ok(()) => {
+                    *self = Self::Kill;
+                    false
+                }
+                Err(mpsc::TryRecvError::Empty) => false,
+                Err(mpsc::TryRecvError::Disconnected) => true,
+            }
+        }
+    }
+
     /// A fault that strikes once.
     #[derive(Debug)]
     pub struct Fault {
@@ -101,7 +116,7 @@ mod planned {
 
         /// Ends the life of the store right at the point: the writer does nothing more, and the actor is killed.
         pub fn crash(self) {
-            // A writer that has not come to the point finds the message when it does, or no plan to meet at all.
+            // A writer that has not come to the point finds the message when it does.
             let _ = self.release.send(());
         }
     }
@@ -172,6 +187,7 @@ mod planned {
 
         fn take(&self, point: Point, group: &[Batch]) -> Option<Armed> {
             let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+            plan.retain_mut(|armed| !armed.fault.action.is_let_go());
             let fits = |armed: &Armed| {
                 let family = armed.fault.family;
                 let touched = family.is_none_or(|family| group.iter().any(|batch| batch.touches(family)));

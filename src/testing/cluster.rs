@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorStatus, Message, RpcReplyPort};
+use ractor::{Actor, ActorCell, ActorRef, ActorStatus, Message, RpcReplyPort};
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::error::{Code, Failure};
 use crate::ids::{ClusterId, NodeId, RequestId, Scheme, SheetHash, Threshold, WalletId};
 use crate::keygen::{Generated, KeygenMsg, KeygenSnapshot};
-use crate::keys::DerivationPath;
+use crate::keys::{DerivationPath, Signature};
 use crate::local_cluster::{LocalCluster, PrepareError};
 use crate::node::{Addresses, NodeArgs, NodeHandle, Settings, StartError, ask};
 use crate::pairing::{PairingMsg, PairingSnapshot};
@@ -35,7 +35,7 @@ use crate::policy::Policy;
 use crate::protocol::verify::verify;
 use crate::registry::{RegistryMsg, View};
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, SessionMsg};
+use crate::session::{CryptoPool, SessionMsg, SessionSnapshot};
 use crate::signing::{Signed, SigningMsg, SigningSnapshot};
 use crate::storage::{
     Batch, Durability, Family, Hold, Listing, MAX_PAGE_RECORDS, Point, StorageActor, StorageError, StorageHandle,
@@ -350,10 +350,8 @@ impl Cluster {
         let former = self.life(number, actor)?.ok_or(CallError::Unavailable)?.get_id();
         self.inject_panic(number, actor)?;
         let what = format!("{actor:?} of node {number} lives again");
-        eventually(&what, async || {
-            self.life(number, actor).ok().flatten().is_some_and(|cell| cell.get_id() != former)
-        })
-        .await
+        eventually(&what, async || self.life(number, actor).ok().flatten().is_some_and(|cell| cell.get_id() != former))
+            .await
     }
 
     /// Makes an actor panic, and does not wait.
@@ -386,11 +384,21 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub async fn crash_session(&self, number: usize, session: SheetHash) -> Result<(), HarnessError> {
-        let address = &self.addresses(number)?.signing;
-        let actor = address.call(PATIENCE, |reply| SigningMsg::Session(session, reply)).await?;
-        let actor = actor.ok_or(CallError::Unavailable)?;
+        let actor = self.session_actor(number, session).await?.ok_or(CallError::Unavailable)?;
         actor.cast(SessionMsg::InjectPanic).map_err(|_| CallError::Unavailable)?;
         all_gone(vec![actor.get_cell()]).await
+    }
+
+    /// The actor of a running signing session, if it runs on this node.
+    ///
+    /// # Errors
+    /// When signing does not answer.
+    pub async fn session_actor(
+        &self,
+        number: usize,
+        session: SheetHash,
+    ) -> Result<Option<ActorRef<SessionMsg<Signature>>>, HarnessError> {
+        call(&self.addresses(number)?.signing, |reply| SigningMsg::Session(session, reply)).await
     }
 
     /// The current life of an actor, if it has one.
@@ -613,6 +621,16 @@ impl Cluster {
         call(&self.addresses(number)?.signing, SigningMsg::Snapshot).await
     }
 
+    /// What a running signing session shows of itself, if it runs on this node.
+    ///
+    /// # Errors
+    /// When signing does not answer.
+    pub async fn session(&self, number: usize, session: SheetHash) -> Result<Option<SessionSnapshot>, HarnessError> {
+        let Some(actor) = self.session_actor(number, session).await? else { return Ok(None) };
+        // A session that has ended meanwhile does not run.
+        Ok(call(&Address::of(actor), SessionMsg::Snapshot).await.ok())
+    }
+
     /// What key generation shows of itself.
     ///
     /// # Errors
@@ -738,8 +756,7 @@ fn quick(cluster: ClusterId, threshold: Threshold) -> Settings {
         restart_backoff: Duration::from_millis(10),
         ..LinkConfig::default()
     };
-    let restarts =
-        RestartLimit { restarts: 5, within: Duration::from_secs(60), backoff: Duration::from_millis(20) };
+    let restarts = RestartLimit { restarts: 5, within: Duration::from_secs(60), backoff: Duration::from_millis(20) };
     Settings {
         link,
         restarts,

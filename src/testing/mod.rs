@@ -2,4 +2,4 @@
 
 pub mod cluster;
 
-pub use cluster::{ActorName, Cluster, ClusterBuilder, HarnessError, Silence};
+pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, Silence, eventually};
