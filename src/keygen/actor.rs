@@ -377,6 +377,7 @@ impl KeygenState {
                     return;
                 }
                 self.preparing += 1;
+                self.sessions.expect(session);
                 let args = self.args.clone();
                 Self::spawn(myself, async move {
                     let result = args.check(from, session, sheet, signature).await.map(Box::new);
@@ -448,6 +449,7 @@ impl KeygenState {
                     Err(code) => Err(code),
                 };
                 if let Err(code) = joined {
+                    self.sessions.give_up(session);
                     tracing::info!(peer = %from, %session, %code, "key generation refused");
                     self.send(from, session, refusal(code));
                 }
@@ -952,6 +954,12 @@ impl Phase {
 
 impl Drop for KeygenState {
     fn drop(&mut self) {
+        // The table tells the members of sessions that run. Those of a run whose shares are being stored still wait for
+        // this node's signature: they need not wait for the deadline. What is stored is settled by the next life.
+        let me = self.args.identity.id();
+        for run in self.runs.values().filter(|run| run.phase == Phase::Storing) {
+            self.tell_others(&run.sheet, || SessionBody::abandoned(me));
+        }
         let failure = Failure::new(Code::Cancelled, "key generation stopped before the request was answered");
         for run in std::mem::take(&mut self.runs).into_values() {
             answer(run.waiters, &Err(failure.clone()));

@@ -141,7 +141,7 @@ impl NodeHandle {
 }
 
 /// Asks an actor of the node; its absence is a failure like any other.
-async fn ask<M: ractor::Message, T: Send + 'static>(
+pub(crate) async fn ask<M: ractor::Message, T: Send + 'static>(
     address: &Address<M>,
     limit: Duration,
     question: impl FnOnce(ractor::RpcReplyPort<Result<T, Failure>>) -> M,

@@ -14,5 +14,7 @@ mod handle;
 mod settings;
 
 pub use actor::{Addresses, NodeActor, NodeArgs, NodeMsg};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use handle::ask;
 pub use handle::{NodeHandle, StartError};
 pub use settings::Settings;

@@ -363,6 +363,7 @@ impl PairingState {
         match self.session_args(Arc::clone(&sheet)) {
             Ok(args) => match self.sessions.start(args, myself.get_cell()).await {
                 Ok(()) => {
+                    tracing::info!(%peer, session = %hash, "pair setup begins");
                     self.book.started(peer);
                     self.with.insert(hash, peer);
                     return;

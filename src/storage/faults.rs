@@ -62,8 +62,23 @@ mod planned {
         Kill,
         /// The writer's thread sleeps.
         Delay(Duration),
-        /// The writer waits until the hold is let go: see [`Faults::hold`].
+        /// The writer waits until the hold is let go: see [`Faults::hold`]. A message instead kills the actor.
         Wait(mpsc::Receiver<()>),
+    }
+
+    impl Action {
+        /// Whether it is a hold that was dropped before the writer came to it.
+        fn is_let_go(&mut self) -> bool {
+            let Self::Wait(released) = self else { return false };
+            match released.try_recv() {
+                Ok(()) => {
+                    *self = Self::Kill;
+                    false
+                }
+                Err(mpsc::TryRecvError::Empty) => false,
+                Err(mpsc::TryRecvError::Disconnected) => true,
+            }
+        }
     }
 
     /// A fault that strikes once.
@@ -89,7 +104,7 @@ mod planned {
     #[derive(Debug)]
     pub struct Hold {
         reached: oneshot::Receiver<()>,
-        _release: mpsc::Sender<()>,
+        release: mpsc::Sender<()>,
     }
 
     impl Hold {
@@ -97,6 +112,12 @@ mod planned {
         pub async fn reached(&mut self) {
             // The sender goes unsent only with the faults themselves: then nothing is held.
             let _ = (&mut self.reached).await;
+        }
+
+        /// Ends the life of the store right at the point: the writer does nothing more, and the actor is killed.
+        pub fn crash(self) {
+            // A writer that has not come to the point finds the message when it does.
+            let _ = self.release.send(());
         }
     }
 
@@ -127,10 +148,20 @@ mod planned {
         /// Plans that the next group waits at `point` until the hold is dropped.
         #[must_use]
         pub fn hold(&self, point: Point) -> Hold {
+            self.hold_group(point, None)
+        }
+
+        /// As [`Faults::hold`], at the next group that puts or deletes a record of `family`.
+        #[must_use]
+        pub fn hold_of(&self, point: Point, family: Family) -> Hold {
+            self.hold_group(point, Some(family))
+        }
+
+        fn hold_group(&self, point: Point, family: Option<Family>) -> Hold {
             let (release, released) = mpsc::channel();
             let action = Action::Wait(released);
-            let reached = self.plan(Fault { point, family: None, after_groups: 0, action });
-            Hold { reached, _release: release }
+            let reached = self.plan(Fault { point, family, after_groups: 0, action });
+            Hold { reached, release }
         }
 
         /// Takes what is planned for this point of this group, and does what is to be done on the writer's thread.
@@ -145,16 +176,18 @@ mod planned {
                 Action::Kill => return Met::Kill,
                 Action::Panic => std::panic::resume_unwind(Box::new("a planned fault")),
                 Action::Delay(time) => std::thread::sleep(time),
-                Action::Wait(released) => {
-                    // Ends with an error when the hold is dropped, which is how a hold is let go.
-                    let _ = released.recv();
-                }
+                // Ends with an error when the hold is dropped, which is how a hold is let go.
+                Action::Wait(released) => match released.recv() {
+                    Ok(()) => return Met::Kill,
+                    Err(_) => return Met::Nothing,
+                },
             }
             Met::Nothing
         }
 
         fn take(&self, point: Point, group: &[Batch]) -> Option<Armed> {
             let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+            plan.retain_mut(|armed| !armed.fault.action.is_let_go());
             let fits = |armed: &Armed| {
                 let family = armed.fault.family;
                 let touched = family.is_none_or(|family| group.iter().any(|batch| batch.touches(family)));

@@ -46,6 +46,9 @@ pub enum TransportMsg {
     /// Panics in the handler: the harness proves supervision with it.
     #[cfg(any(test, feature = "testing"))]
     InjectPanic,
+    /// Panics in the handler of the link to this peer.
+    #[cfg(any(test, feature = "testing"))]
+    InjectLinkPanic(NodeId),
 }
 
 /// What the transport's own parts tell it.
@@ -234,6 +237,13 @@ impl Actor for TransportActor {
             #[cfg(any(test, feature = "testing"))]
             #[expect(clippy::panic, reason = "the harness injects it")]
             TransportMsg::InjectPanic => panic!("injected"),
+            #[cfg(any(test, feature = "testing"))]
+            TransportMsg::InjectLinkPanic(peer) => {
+                if let Some(child) = state.links.by_peer.get(&peer) {
+                    // A link that is between two lives has crashed already.
+                    let _ = child.link.cast(LinkMsg::InjectPanic);
+                }
+            }
         }
         Ok(())
     }

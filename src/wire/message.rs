@@ -103,6 +103,15 @@ pub enum SessionBody {
     },
 }
 
+impl SessionBody {
+    /// What the others of a session are told when it, or its supervisor, failed on `me`: it is out, through nobody
+    /// else's doing.
+    #[must_use]
+    pub fn abandoned(me: NodeId) -> Self {
+        Self::Abort { code: Code::Cancelled, culprits: vec![me], round: 0 }
+    }
+}
+
 /// What a node knows about a key generation.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum KeygenOutcome {

@@ -34,6 +34,9 @@ pub(in crate::transport) enum LinkMsg {
     Wake,
     /// The link is to end, for a reason that lies outside of it.
     Fail(DownReason),
+    /// Panics in the handler: the harness proves supervision with it.
+    #[cfg(any(test, feature = "testing"))]
+    InjectPanic,
 }
 
 /// What a link tells the transport.
@@ -118,6 +121,9 @@ impl Actor for LinkActor {
             }
             LinkMsg::Wake => state.act(&myself, Credit::none(), Link::wake),
             LinkMsg::Fail(reason) => state.act(&myself, Credit::none(), |_, _| Err(reason)),
+            #[cfg(any(test, feature = "testing"))]
+            #[expect(clippy::panic, reason = "the harness injects it")]
+            LinkMsg::InjectPanic => panic!("injected"),
         }
     }
 
@@ -181,7 +187,10 @@ impl LinkState {
                 Command::Readiness { readiness, rtt } => {
                     (self.args.report)(myself.get_id(), Report::Readiness { readiness, rtt });
                 }
-                Command::Drop(why) => self.args.counters.dropped(why),
+                Command::Drop(why) => {
+                    tracing::debug!(peer = %self.args.peer, ?why, "message not taken");
+                    self.args.counters.dropped(why);
+                }
             }
         }
         Ok(())

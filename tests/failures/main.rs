@@ -1,0 +1,11 @@
+//! What a cluster does when its parts fail: each rule of the actor tree, and each row of the table of failures.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod bans;
+mod dead_peers;
+mod deadlines;
+mod keygen_commit;
+mod lossy;
+mod restarts;
+mod shutdown;
+mod stage;
