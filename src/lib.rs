@@ -20,6 +20,8 @@ pub mod session;
 pub mod signing;
 pub mod storage;
 pub mod supervision;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod transport;
 pub mod wallet;
 pub mod wire;
