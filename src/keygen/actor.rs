@@ -379,6 +379,7 @@ impl KeygenState {
                     return;
                 }
                 self.preparing += 1;
+                self.sessions.expect(session);
                 let args = self.args.clone();
                 Self::spawn(myself, async move {
                     let result = args.check(from, session, sheet, signature).await.map(Box::new);
@@ -442,6 +443,7 @@ impl KeygenState {
             }
             Work::Checked { from, session, result } => {
                 self.preparing -= 1;
+                self.sessions.checked(session);
                 let joined = match result {
                     Ok(checked) => {
                         let (sheet, prepared) = *checked;
@@ -557,6 +559,10 @@ impl KeygenState {
         sheet: SheetContext,
         prepared: &Prepared,
     ) -> Result<(), Code> {
+        if self.sessions.knows(sheet.hash) {
+            // The same proposal, once more.
+            return Ok(());
+        }
         let wallet = prepared.request.wallet();
         let mut waiters = Vec::new();
         if let Some(run) = self.runs.get_mut(wallet) {
@@ -611,7 +617,7 @@ impl KeygenState {
             service: Service::Keygen,
             party: Box::new(Keygen::new(context, *threshold, &schemes, rng::os())?),
             sheet,
-            hold_from_round: None,
+            hold: None,
             identity: Arc::clone(&self.args.identity),
             peers: Arc::clone(&self.args.peers),
             transport: self.args.transport.clone(),

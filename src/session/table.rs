@@ -107,6 +107,10 @@ struct Early {
 /// The sessions of one coordinator actor.
 pub struct Sessions<O> {
     running: BTreeMap<SheetHash, Running<O>>,
+    /// Proposals that are being checked, and how many under each name.
+    expected: BTreeMap<SheetHash, usize>,
+    /// Agreed to, and not running yet.
+    begun: BTreeSet<SheetHash>,
     by_actor: BTreeMap<ActorId, SheetHash>,
     early: VecDeque<Early>,
     ended: BTreeSet<SheetHash>,
@@ -118,6 +122,8 @@ impl<O> Default for Sessions<O> {
     fn default() -> Self {
         Self {
             running: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            begun: BTreeSet::new(),
             by_actor: BTreeMap::new(),
             early: VecDeque::new(),
             ended: BTreeSet::new(),
@@ -128,6 +134,27 @@ impl<O> Default for Sessions<O> {
 }
 
 impl<O: Send + 'static> Sessions<O> {
+    /// A proposal under this name is being checked: from now on, whatever comes for its session may wait.
+    pub fn expect(&mut self, session: SheetHash) {
+        *self.expected.entry(session).or_default() += 1;
+    }
+
+    /// A proposal under this name has been checked.
+    pub fn checked(&mut self, session: SheetHash) {
+        if let Some(count) = self.expected.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.expected.remove(&session);
+            }
+        }
+    }
+
+    /// This node takes part in a session, which starts later. Says whether it is the first time: nothing must ever run
+    /// twice under one name.
+    pub fn begin(&mut self, session: SheetHash) -> bool {
+        !self.knows(session) && self.begun.insert(session)
+    }
+
     /// Starts a session, linked to `supervisor`, and gives it what came for it early.
     ///
     /// # Errors
@@ -145,6 +172,7 @@ impl<O: Send + 'static> Sessions<O> {
             let _ = actor.cast(SessionMsg::Peer { from: early.from, body: early.body, credit: early.credit });
         }
         self.by_actor.insert(actor.get_id(), hash);
+        self.begun.remove(&hash);
         self.running.insert(hash, Running { actor, handle, sheet });
         Ok(())
     }
@@ -157,8 +185,9 @@ impl<O: Send + 'static> Sessions<O> {
             return Arrival::Routed;
         }
         self.expire_early();
-        // Only messages of the protocol may come before their session: all else answers to something.
-        let may_wait = matches!(body, SessionBody::Round { .. })
+        // Only messages of the protocol may come before the proposal: all else answers to something.
+        let announced = self.begun.contains(&session) || self.expected.contains_key(&session);
+        let may_wait = (announced || matches!(body, SessionBody::Round { .. }))
             && !self.ended.contains(&session)
             && self.early.iter().filter(|early| early.from == from).count() < MAX_EARLY_PER_PEER;
         if !may_wait {
@@ -169,11 +198,11 @@ impl<O: Send + 'static> Sessions<O> {
         Arrival::Early
     }
 
+    /// Drops what has waited too long. A session that is about to start does not lose what came for it.
     fn expire_early(&mut self) {
-        while self.early.front().is_some_and(|early| early.since.elapsed() > EARLY_FOR) {
-            self.early.pop_front();
-            self.dropped += 1;
-        }
+        let before = self.early.len();
+        self.early.retain(|early| self.begun.contains(&early.session) || early.since.elapsed() <= EARLY_FOR);
+        self.dropped += u64::try_from(before - self.early.len()).unwrap_or(u64::MAX);
     }
 
     /// Tells a session something.
@@ -197,8 +226,10 @@ impl<O: Send + 'static> Sessions<O> {
         }
     }
 
-    /// Forgets a session that reported its end, or whose actor is gone. Its name stays known for a while.
+    /// Forgets a session that reported its end, whose actor is gone, or that never started. Its name stays known for a
+    /// while.
     pub fn ended(&mut self, session: SheetHash) {
+        self.begun.remove(&session);
         if self.ended.insert(session) {
             self.ended_order.push_back(session);
         }
@@ -243,10 +274,10 @@ impl<O: Send + 'static> Sessions<O> {
         self.running.keys().copied().collect()
     }
 
-    /// Whether a session of that name runs or has run.
+    /// Whether a session of that name is about to start, runs or has run.
     #[must_use]
     pub fn knows(&self, session: SheetHash) -> bool {
-        self.running.contains_key(&session) || self.ended.contains(&session)
+        self.begun.contains(&session) || self.running.contains_key(&session) || self.ended.contains(&session)
     }
 
     /// Messages that had no session and did not wait for one.

@@ -1,0 +1,8 @@
+//! Members that lie and outsiders that interfere: real nodes must drop, refuse or abort, name the liar where it can be
+//! known, and go on serving everybody else.
+
+mod idempotency;
+mod outsider;
+mod signing_proposals;
+mod signing_rounds;
+mod stage;
