@@ -447,7 +447,12 @@ impl KeygenState {
                 let joined = match result {
                     Ok(checked) => {
                         let (sheet, prepared) = *checked;
-                        self.join(myself, from, sheet, &prepared).await
+                        let joined = self.join(myself, from, sheet, &prepared).await;
+                        if joined.is_err() {
+                            // It will have to do without this node.
+                            self.sessions.ended(session);
+                        }
+                        joined
                     }
                     Err(code) => Err(code),
                 };

@@ -13,6 +13,7 @@
 //! ```
 
 mod actor;
+mod early;
 mod pool;
 mod step;
 mod table;

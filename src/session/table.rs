@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::actor::REPORTED;
+use super::early::EarlyMessages;
 use super::{SessionActor, SessionArgs, SessionMsg};
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
@@ -21,10 +21,6 @@ use crate::wire::sheet::Sheet;
 /// The signature domain of sheets.
 pub const SHEET_DOMAIN: &str = "quorate/sheet/v1";
 
-/// How long a message waits for its session to be announced.
-const EARLY_FOR: Duration = Duration::from_secs(5);
-/// The most early messages kept per peer. Their bytes are bounded by the link's budget, which they hold.
-const MAX_EARLY_PER_PEER: usize = 16;
 /// How many ended sessions are remembered, so that their stragglers are not taken for early messages.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -96,14 +92,6 @@ struct Running<O> {
     sheet: Arc<SheetContext>,
 }
 
-struct Early {
-    session: SheetHash,
-    from: NodeId,
-    body: SessionBody,
-    credit: Credit,
-    since: Instant,
-}
-
 /// The sessions of one coordinator actor.
 pub struct Sessions<O> {
     running: BTreeMap<SheetHash, Running<O>>,
@@ -112,7 +100,7 @@ pub struct Sessions<O> {
     /// Agreed to, and not running yet.
     begun: BTreeSet<SheetHash>,
     by_actor: BTreeMap<ActorId, SheetHash>,
-    early: VecDeque<Early>,
+    early: EarlyMessages,
     ended: BTreeSet<SheetHash>,
     ended_order: VecDeque<SheetHash>,
     dropped: u64,
@@ -125,7 +113,7 @@ impl<O> Default for Sessions<O> {
             expected: BTreeMap::new(),
             begun: BTreeSet::new(),
             by_actor: BTreeMap::new(),
-            early: VecDeque::new(),
+            early: EarlyMessages::default(),
             ended: BTreeSet::new(),
             ended_order: VecDeque::new(),
             dropped: 0,
@@ -163,11 +151,7 @@ impl<O: Send + 'static> Sessions<O> {
         let sheet = Arc::clone(&args.sheet);
         let hash = sheet.hash;
         let (actor, handle) = Actor::spawn_linked(None, SessionActor::default(), args, supervisor).await?;
-        self.expire_early();
-        let (mine, others): (VecDeque<Early>, VecDeque<Early>) =
-            self.early.drain(..).partition(|early| early.session == hash);
-        self.early = others;
-        for early in mine {
+        for early in self.early.take(hash) {
             // The session has just started; if it is gone already, its messages are of no use.
             let _ = actor.cast(SessionMsg::Peer { from: early.from, body: early.body, credit: early.credit });
         }
@@ -184,25 +168,16 @@ impl<O: Send + 'static> Sessions<O> {
             let _ = running.actor.cast(SessionMsg::Peer { from, body, credit });
             return Arrival::Routed;
         }
-        self.expire_early();
+        let (now, begun) = (Instant::now(), &self.begun);
+        self.dropped += self.early.expire(now, |session| begun.contains(&session));
         // Only messages of the protocol may come before the proposal: all else answers to something.
         let announced = self.begun.contains(&session) || self.expected.contains_key(&session);
-        let may_wait = (announced || matches!(body, SessionBody::Round { .. }))
-            && !self.ended.contains(&session)
-            && self.early.iter().filter(|early| early.from == from).count() < MAX_EARLY_PER_PEER;
-        if !may_wait {
-            self.dropped += 1;
-            return Arrival::Dropped;
+        let may_wait = (announced || matches!(body, SessionBody::Round { .. })) && !self.ended.contains(&session);
+        if may_wait && self.early.put(session, from, body, credit, announced, now) {
+            return Arrival::Early;
         }
-        self.early.push_back(Early { session, from, body, credit, since: Instant::now() });
-        Arrival::Early
-    }
-
-    /// Drops what has waited too long. A session that is about to start does not lose what came for it.
-    fn expire_early(&mut self) {
-        let before = self.early.len();
-        self.early.retain(|early| self.begun.contains(&early.session) || early.since.elapsed() <= EARLY_FOR);
-        self.dropped += u64::try_from(before - self.early.len()).unwrap_or(u64::MAX);
+        self.dropped += 1;
+        Arrival::Dropped
     }
 
     /// Tells a session something.
@@ -226,10 +201,11 @@ impl<O: Send + 'static> Sessions<O> {
         }
     }
 
-    /// Forgets a session that reported its end, whose actor is gone, or that never started. Its name stays known for a
-    /// while.
+    /// Forgets a session that reported its end, whose actor is gone, or that never starts. Its name stays known for a
+    /// while, so that nothing waits for it.
     pub fn ended(&mut self, session: SheetHash) {
         self.begun.remove(&session);
+        self.dropped += u64::try_from(self.early.take(session).len()).unwrap_or(u64::MAX);
         if self.ended.insert(session) {
             self.ended_order.push_back(session);
         }

@@ -339,8 +339,11 @@ impl SigningState {
                     let (sheet, prepared) = *checked;
                     self.join(myself, from, sheet, prepared)
                 });
-                if let Err(Refusal { code, answer }) = joined {
+                if let Err(Refusal { code, answer, genuine }) = joined {
                     tracing::info!(peer = %from, %session, %code, "signing session refused");
+                    if genuine && !self.sessions.knows(session) {
+                        self.sessions.ended(session);
+                    }
                     self.send(from, session, SessionBody::Refuse { code, answer });
                 }
             }
@@ -569,7 +572,8 @@ impl SigningState {
         session: SheetHash,
         result: Result<Admission, Code>,
     ) {
-        let Some(request) = self.requests.get_mut(key) else { return };
+        // What was found out for an earlier session may be out of date.
+        let Some(request) = self.requests.of_session(session) else { return };
         match result {
             Ok(Admission::New | Admission::Again) => {
                 request.admitted = true;

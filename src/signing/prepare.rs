@@ -75,11 +75,13 @@ pub(super) struct Prepared {
 pub(super) struct Refusal {
     pub code: Code,
     pub answer: Option<Signature>,
+    /// The proposal was its coordinator's own: its session will have to do without this node.
+    pub genuine: bool,
 }
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, answer: None }
+        Self { code, answer: None, genuine: true }
     }
 }
 
@@ -160,7 +162,8 @@ impl SigningArgs {
     ) -> Result<(SheetContext, Prepared), Refusal> {
         let peers = Arc::clone(&self.peers);
         let opened = self.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
-        let sheet = opened.map_err(|_| Code::Internal)??;
+        let forged = |code| Refusal { code, answer: None, genuine: false };
+        let sheet = opened.map_err(|_| forged(Code::Internal))?.map_err(forged)?;
         check_frame(&sheet.sheet, &self.cluster, self.clock.now_ms())?;
         let Task::Sign { request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation.into()) };
         let request = SignRequest::parse(request).map_err(|error| error.code())?;
@@ -168,7 +171,7 @@ impl SigningArgs {
         let prepared = self.prepare(request, cached(&sheet.sheet.task)).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
-                return Err(Refusal { code: Code::SessionDuplicate, answer: Some(signature) });
+                return Err(Refusal { answer: Some(signature), ..Code::SessionDuplicate.into() });
             }
             Admission::Conflict => return Err(Code::RequestConflict.into()),
             Admission::New | Admission::Again => {}

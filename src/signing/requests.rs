@@ -12,7 +12,8 @@ use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash};
 use crate::session::{Aborted, SheetContext};
 
-/// The pause before a session is tried again because a participant was busy with the same request.
+/// The pause before a session is tried again because a participant was busy with the same request: so long for each
+/// attempt so far, which makes ten seconds in all.
 const BUSY_PAUSE_MS: u64 = 50;
 /// The most sessions for one request.
 const MAX_ATTEMPTS: u32 = 20;
@@ -90,14 +91,15 @@ pub(super) fn after_abort(
     on_peer_failure: OnPeerFailure,
     now_ms: u64,
 ) -> Next {
-    let time_left = now_ms.saturating_add(BUSY_PAUSE_MS) < coordination.deadline_ms;
+    let pause_ms = BUSY_PAUSE_MS * u64::from(coordination.attempt);
+    let time_left = now_ms.saturating_add(pause_ms) < coordination.deadline_ms;
     if !time_left || coordination.attempt >= MAX_ATTEMPTS {
         return Next::Fail;
     }
     let mut without = coordination.without.clone();
     match aborted.code {
         // A participant runs the same request for another coordinator: its answer will be there soon.
-        Code::SessionDuplicate | Code::Superseded => Next::Retry { without, pause_ms: BUSY_PAUSE_MS },
+        Code::SessionDuplicate | Code::Superseded => Next::Retry { without, pause_ms },
         // Nobody's fault, and a fresh session has fresh randomness.
         Code::PeerUnavailable | Code::SessionTimeout | Code::ProtocolViolation | Code::PairMismatch
             if on_peer_failure == OnPeerFailure::Retry && !aborted.culprits.is_empty() =>

@@ -2,7 +2,10 @@
 //! known, and go on serving everybody else.
 
 mod idempotency;
+mod keygen;
 mod outsider;
+mod pairing;
+mod refusals;
 mod signing_proposals;
 mod signing_rounds;
 mod stage;
