@@ -441,15 +441,20 @@ impl KeygenState {
             }
             Work::Checked { from, session, result } => {
                 self.preparing -= 1;
+                self.sessions.checked(session);
                 let joined = match result {
                     Ok(checked) => {
                         let (sheet, prepared) = *checked;
-                        self.join(myself, from, sheet, &prepared).await
+                        let joined = self.join(myself, from, sheet, &prepared).await;
+                        if joined.is_err() {
+                            // It will have to do without this node.
+                            self.sessions.ended(session);
+                        }
+                        joined
                     }
                     Err(code) => Err(code),
                 };
                 if let Err(code) = joined {
-                    self.sessions.give_up(session);
                     tracing::info!(peer = %from, %session, %code, "key generation refused");
                     self.send(from, session, refusal(code));
                 }
@@ -557,6 +562,10 @@ impl KeygenState {
         sheet: SheetContext,
         prepared: &Prepared,
     ) -> Result<(), Code> {
+        if self.sessions.knows(sheet.hash) {
+            // The same proposal, once more.
+            return Ok(());
+        }
         let wallet = prepared.request.wallet();
         let mut waiters = Vec::new();
         if let Some(run) = self.runs.get_mut(wallet) {
@@ -611,7 +620,7 @@ impl KeygenState {
             service: Service::Keygen,
             party: Box::new(Keygen::new(context, *threshold, &schemes, rng::os())?),
             sheet,
-            hold_from_round: None,
+            hold: None,
             identity: Arc::clone(&self.args.identity),
             peers: Arc::clone(&self.args.peers),
             transport: self.args.transport.clone(),

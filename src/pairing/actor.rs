@@ -16,6 +16,7 @@ use crate::protocol::RunContext;
 use crate::protocol::pair::{PairSetup, PairState};
 use crate::secret::SecretBytes;
 use crate::session::{Arrival, CryptoPool, Outcome, SessionArgs, SessionEnd, Sessions, SheetContext};
+use crate::signing::check_frame;
 use crate::storage::{Batch, Durability, Family, Listing, MAX_PAGE_RECORDS, Record, StorageError, StorageHandle};
 use crate::supervision::{Address, Deliver};
 use crate::transport::{Inbound, PeerEvent, Readiness, TransportMsg};
@@ -298,12 +299,9 @@ impl PairingState {
     ) -> Result<SheetContext, Code> {
         let context = SheetContext::open(from, announced, bytes, signature, &self.args.peers)?;
         let Task::PairSetup { epoch } = context.sheet.task else { return Err(Code::MsgValidation) };
-        let now_ms = self.args.clock.now_ms();
-        if context.sheet.cluster != self.args.cluster || context.sheet.participants != self.seats(from) {
+        check_frame(&context.sheet, &self.args.cluster, self.args.clock.now_ms())?;
+        if context.sheet.participants != self.seats(from) {
             return Err(Code::MsgValidation);
-        }
-        if context.sheet.deadline_ms <= now_ms {
-            return Err(Code::SessionStale);
         }
         self.book.check_proposal(from, epoch)?;
         // Ours with the same peer gives way to the one of the lower id.
@@ -384,7 +382,7 @@ impl PairingState {
             service: Service::Pairing,
             sheet,
             party: Box::new(PairSetup::new(&context, epoch)?),
-            hold_from_round: None,
+            hold: None,
             identity: Arc::clone(&self.args.identity),
             peers: Arc::clone(&self.args.peers),
             transport: self.args.transport.clone(),

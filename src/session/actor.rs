@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::step::{Incoming, Seat, SignedOutgoing, Stepped};
 use super::table::SheetContext;
-use super::{Aborted, CryptoPool, Outcome, SessionEnd};
+use super::{Aborted, CryptoPool, Held, Outcome, SessionEnd};
 use crate::clock::Clock;
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
@@ -39,7 +39,7 @@ pub enum SessionMsg<O> {
         /// Its share of the link's byte budget, given back when the message is used up.
         credit: Credit,
     },
-    /// What was required before the last messages may leave is durable.
+    /// The messages that are held may leave.
     Release,
     /// The link to a participant is lost.
     PeerDown(NodeId),
@@ -79,6 +79,14 @@ pub struct SessionSnapshot {
     pub held: bool,
 }
 
+/// Messages that leave only when the coordinator actor says so.
+pub struct Hold {
+    /// Those of this round and later ones.
+    pub from_round: u8,
+    /// Who hears, once, that there are such messages.
+    pub told: Arc<dyn Deliver<Held>>,
+}
+
 /// What a session is started with.
 pub struct SessionArgs<O> {
     /// The coordinator actor's service: where its peers' messages for this session go.
@@ -87,8 +95,8 @@ pub struct SessionArgs<O> {
     pub sheet: Arc<SheetContext>,
     /// The engine.
     pub party: Box<dyn Party<Output = O>>,
-    /// Messages of this round and later ones wait for [`SessionMsg::Release`].
-    pub hold_from_round: Option<u8>,
+    /// Which messages wait for [`SessionMsg::Release`], if any do.
+    pub hold: Option<Hold>,
     /// This node.
     pub identity: Arc<NodeIdentity>,
     /// Everyone's keys.
@@ -125,7 +133,7 @@ pub struct SessionState<O> {
 struct SessionContext<O> {
     service: Service,
     seat: Arc<Seat>,
-    hold_from_round: u8,
+    hold: Option<Hold>,
     transport: Address<TransportMsg>,
     bans: Arc<dyn Bans>,
     pool: CryptoPool,
@@ -161,11 +169,12 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
         });
         let awaited = others(&args.sheet, args.identity.id());
         let seat = Seat { me, sheet: args.sheet, identity: args.identity, peers: args.peers };
+        let held = args.hold.is_some().then(Vec::new);
         let mut state = SessionState {
             args: SessionContext {
                 service: args.service,
                 seat: Arc::new(seat),
-                hold_from_round: args.hold_from_round.unwrap_or(u8::MAX),
+                hold: args.hold,
                 transport: args.transport,
                 bans: args.bans,
                 pool: args.pool,
@@ -175,7 +184,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             round: 1,
             awaited,
             waiting: Vec::new(),
-            held: args.hold_from_round.map(|_| Vec::new()),
+            held,
             finished: None,
             dropped: 0,
             ended: false,
@@ -300,7 +309,11 @@ impl<O: Send + 'static> SessionState<O> {
                 let named: BTreeSet<NodeId> = culprits.into_iter().take(MAX_LISTED_NODES).collect();
                 self.abort(myself, code, named, Some(from));
             }
-            SessionBody::Refuse { code, answer: _ } => self.abort(myself, code, [from].into(), Some(from)),
+            SessionBody::Refuse { code, answer: _ } => {
+                // It told nobody but the coordinator.
+                self.tell_others(code, &[from].into());
+                self.abort(myself, code, [from].into(), Some(from));
+            }
             // The coordinator actor handles these; a copy that strays here has no effect.
             SessionBody::Propose { .. } | SessionBody::RecordSigned { .. } => self.dropped += 1,
         }
@@ -317,8 +330,13 @@ impl<O: Send + 'static> SessionState<O> {
             tracing::debug!(session = %self.args.seat.sheet.hash, peer = %from, %reason, "message dropped");
         }
         for message in stepped.send {
-            match &mut self.held {
-                Some(held) if message.message.round >= self.args.hold_from_round => held.push(message),
+            match (&mut self.held, &self.args.hold) {
+                (Some(held), Some(hold)) if message.message.round >= hold.from_round => {
+                    if held.is_empty() && hold.told.deliver(Held(self.args.seat.sheet.hash)).is_err() {
+                        tracing::debug!(session = %self.args.seat.sheet.hash, "nobody to release the last messages");
+                    }
+                    held.push(message);
+                }
                 _ => self.deliver(message),
             }
         }
@@ -368,12 +386,16 @@ impl<O: Send + 'static> SessionState<O> {
         reported_by: Option<NodeId>,
     ) {
         if reported_by.is_none() {
-            let listed: Vec<NodeId> = culprits.iter().copied().take(MAX_LISTED_NODES).collect();
-            for peer in others(&self.args.seat.sheet, self.args.seat.identity.id()) {
-                self.send(peer, SessionBody::Abort { code, culprits: listed.clone(), round: self.round });
-            }
+            self.tell_others(code, &culprits);
         }
         self.end(myself, Outcome::Aborted(Aborted { code, culprits, round: self.round, reported_by }));
+    }
+
+    fn tell_others(&self, code: Code, culprits: &BTreeSet<NodeId>) {
+        let listed: Vec<NodeId> = culprits.iter().copied().take(MAX_LISTED_NODES).collect();
+        for peer in others(&self.args.seat.sheet, self.args.seat.identity.id()) {
+            self.send(peer, SessionBody::Abort { code, culprits: listed.clone(), round: self.round });
+        }
     }
 
     /// Reports the end and stops.

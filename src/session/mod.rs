@@ -13,11 +13,12 @@
 //! ```
 
 mod actor;
+mod early;
 mod pool;
 mod step;
 mod table;
 
-pub use actor::{SessionActor, SessionArgs, SessionMsg, SessionSnapshot};
+pub use actor::{Hold, SessionActor, SessionArgs, SessionMsg, SessionSnapshot};
 pub use pool::CryptoPool;
 pub use step::PAYLOAD_DOMAIN;
 pub use table::{Arrival, SHEET_DOMAIN, Sessions, SheetContext};
@@ -48,6 +49,10 @@ pub struct Aborted {
     /// The peer that announced the abort, where this node did not find the cause itself: the rest is its claim.
     pub reported_by: Option<NodeId>,
 }
+
+/// A session has messages that wait to be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held(pub SheetHash);
 
 /// The one report of a session to the actor that started it.
 #[derive(Debug)]

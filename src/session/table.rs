@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::actor::REPORTED;
+use super::early::EarlyMessages;
 use super::{SessionActor, SessionArgs, SessionMsg};
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
@@ -22,13 +22,6 @@ use crate::wire::sheet::Sheet;
 /// The signature domain of sheets.
 pub const SHEET_DOMAIN: &str = "quorate/sheet/v1";
 
-/// How long a message waits for its session to be announced.
-const EARLY_FOR: Duration = Duration::from_secs(5);
-/// The most early messages kept per peer for sessions that nobody has announced. Their bytes are bounded by the link's
-/// budget, which they hold.
-const MAX_EARLY_PER_PEER: usize = 16;
-/// The most messages kept per peer for one session that is announced and does not run yet.
-const MAX_EXPECTED_PER_PEER: usize = 8;
 /// How many ended sessions are remembered, so that their stragglers are not taken for early messages.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -115,24 +108,18 @@ impl<O> Running<O> {
     }
 }
 
-struct Early {
-    session: SheetHash,
-    from: NodeId,
-    body: SessionBody,
-    credit: Credit,
-    since: Instant,
-}
-
 /// The sessions of one coordinator actor.
 ///
 /// When the table goes, its coordinator actor has failed or stopped: the sessions are killed with it, and the table
 /// tells their other participants.
 pub struct Sessions<O> {
     running: BTreeMap<SheetHash, Running<O>>,
+    /// Proposals that are being checked, and how many under each name.
+    expected: BTreeMap<SheetHash, usize>,
+    /// Agreed to, and not running yet.
+    begun: BTreeSet<SheetHash>,
     by_actor: BTreeMap<ActorId, SheetHash>,
-    early: VecDeque<Early>,
-    /// What came for sessions that are announced: their proposals are being checked, their engines built.
-    expected: BTreeMap<SheetHash, Vec<Early>>,
+    early: EarlyMessages,
     ended: BTreeSet<SheetHash>,
     ended_order: VecDeque<SheetHash>,
     dropped: u64,
@@ -142,9 +129,10 @@ impl<O> Default for Sessions<O> {
     fn default() -> Self {
         Self {
             running: BTreeMap::new(),
-            by_actor: BTreeMap::new(),
-            early: VecDeque::new(),
             expected: BTreeMap::new(),
+            begun: BTreeSet::new(),
+            by_actor: BTreeMap::new(),
+            early: EarlyMessages::default(),
             ended: BTreeSet::new(),
             ended_order: VecDeque::new(),
             dropped: 0,
@@ -161,6 +149,27 @@ impl<O> Drop for Sessions<O> {
 }
 
 impl<O: Send + 'static> Sessions<O> {
+    /// A proposal under this name is being checked: from now on, whatever comes for its session may wait.
+    pub fn expect(&mut self, session: SheetHash) {
+        *self.expected.entry(session).or_default() += 1;
+    }
+
+    /// A proposal under this name has been checked.
+    pub fn checked(&mut self, session: SheetHash) {
+        if let Some(count) = self.expected.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.expected.remove(&session);
+            }
+        }
+    }
+
+    /// This node takes part in a session, which starts later. Says whether it is the first time: nothing must ever run
+    /// twice under one name.
+    pub fn begin(&mut self, session: SheetHash) -> bool {
+        !self.knows(session) && self.begun.insert(session)
+    }
+
     /// Starts a session, linked to `supervisor`, and gives it what came for it early.
     ///
     /// # Errors
@@ -169,69 +178,33 @@ impl<O: Send + 'static> Sessions<O> {
         let (sheet, service, me) = (Arc::clone(&args.sheet), args.service, args.identity.id());
         let (hash, transport) = (sheet.hash, args.transport.clone());
         let (actor, handle) = Actor::spawn_linked(None, SessionActor::default(), args, supervisor).await?;
-        self.expect(hash);
-        for early in self.expected.remove(&hash).unwrap_or_default() {
+        for early in self.early.take(hash) {
             // The session has just started; if it is gone already, its messages are of no use.
             let _ = actor.cast(SessionMsg::Peer { from: early.from, body: early.body, credit: early.credit });
         }
         self.by_actor.insert(actor.get_id(), hash);
+        self.begun.remove(&hash);
         self.running.insert(hash, Running { actor, handle, sheet, service, me, transport });
         Ok(())
     }
 
-    /// From now on, messages for this session wait until it starts or is [given up](Self::give_up), however long the
-    /// checks before it take: a burst of proposals must not cost any of them its first messages.
-    pub fn expect(&mut self, session: SheetHash) {
-        self.expire_early();
-        let (mine, others): (VecDeque<Early>, VecDeque<Early>) =
-            std::mem::take(&mut self.early).into_iter().partition(|early| early.session == session);
-        self.early = others;
-        self.expected.entry(session).or_default().extend(mine);
-    }
-
-    /// An expected session will not start here.
-    pub fn give_up(&mut self, session: SheetHash) {
-        if let Some(waiting) = self.expected.remove(&session) {
-            self.dropped += u64::try_from(waiting.len()).unwrap_or(u64::MAX);
-        }
-    }
-
     /// Hands a peer's message to its session.
     pub fn route(&mut self, session: SheetHash, from: NodeId, body: SessionBody, credit: Credit) -> Arrival {
-        self.expire_early();
         if let Some(running) = self.running.get(&session) {
             // A session that stops right now drops its messages anyway.
             let _ = running.actor.cast(SessionMsg::Peer { from, body, credit });
             return Arrival::Routed;
         }
-        let from_peer = |early: &&Early| early.from == from;
-        // A session may be announced, and even ended, before this node has built its engine.
-        let may_wait = !matches!(body, SessionBody::Propose { .. } | SessionBody::RecordSigned { .. });
-        let early = Early { session, from, body, credit, since: Instant::now() };
-        match self.expected.get_mut(&session) {
-            Some(waiting) if may_wait && waiting.iter().filter(from_peer).count() < MAX_EXPECTED_PER_PEER => {
-                waiting.push(early);
-                Arrival::Early
-            }
-            None if may_wait
-                && !self.ended.contains(&session)
-                && self.early.iter().filter(from_peer).count() < MAX_EARLY_PER_PEER =>
-            {
-                self.early.push_back(early);
-                Arrival::Early
-            }
-            _ => {
-                self.dropped += 1;
-                Arrival::Dropped
-            }
+        let (now, begun) = (Instant::now(), &self.begun);
+        self.dropped += self.early.expire(now, |session| begun.contains(&session));
+        // Only messages of the protocol may come before the proposal: all else answers to something.
+        let announced = self.begun.contains(&session) || self.expected.contains_key(&session);
+        let may_wait = (announced || matches!(body, SessionBody::Round { .. })) && !self.ended.contains(&session);
+        if may_wait && self.early.put(session, from, body, credit, announced, now) {
+            return Arrival::Early;
         }
-    }
-
-    fn expire_early(&mut self) {
-        while self.early.front().is_some_and(|early| early.since.elapsed() > EARLY_FOR) {
-            self.early.pop_front();
-            self.dropped += 1;
-        }
+        self.dropped += 1;
+        Arrival::Dropped
     }
 
     /// Tells a session something.
@@ -262,8 +235,11 @@ impl<O: Send + 'static> Sessions<O> {
         }
     }
 
-    /// Forgets a session that reported its end, or whose actor is gone. Its name stays known for a while.
+    /// Forgets a session that reported its end, whose actor is gone, or that never starts. Its name stays known for a
+    /// while, so that nothing waits for it.
     pub fn ended(&mut self, session: SheetHash) {
+        self.begun.remove(&session);
+        self.dropped += u64::try_from(self.early.take(session).len()).unwrap_or(u64::MAX);
         if self.ended.insert(session) {
             self.ended_order.push_back(session);
         }
@@ -312,65 +288,15 @@ impl<O: Send + 'static> Sessions<O> {
         self.running.keys().copied().collect()
     }
 
-    /// Whether a session of that name runs, has run, or is about to.
+    /// Whether a session of that name is about to start, runs or has run.
     #[must_use]
     pub fn knows(&self, session: SheetHash) -> bool {
-        self.running.contains_key(&session) || self.ended.contains(&session) || self.expected.contains_key(&session)
+        self.begun.contains(&session) || self.running.contains_key(&session) || self.ended.contains(&session)
     }
 
     /// Messages that had no session and did not wait for one.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-    use zeroize::Zeroizing;
-
-    use super::*;
-    use crate::wire::message::SecretPayload;
-
-    fn arrive(sessions: &mut Sessions<()>, session: u8, from: u128) -> Arrival {
-        let payload = SecretPayload(Zeroizing::new(vec![]));
-        let body = SessionBody::Round { round: 1, to: None, payload, signature: [0; 64] };
-        sessions.route(SheetHash([session; 32]), NodeId(Uuid::from_u128(from)), body, Credit::none())
-    }
-
-    #[test]
-    fn messages_of_unknown_sessions__should_wait_up_to_a_limit_per_peer() {
-        let mut sessions = Sessions::default();
-        for session in 0..16 {
-            assert_eq!(arrive(&mut sessions, session, 1), Arrival::Early);
-        }
-        assert_eq!(arrive(&mut sessions, 16, 1), Arrival::Dropped);
-        assert_eq!(arrive(&mut sessions, 16, 2), Arrival::Early, "another peer has its own room");
-        assert_eq!(sessions.dropped(), 1);
-    }
-
-    #[test]
-    fn messages_of_expected_sessions__should_wait_up_to_a_limit_per_session() {
-        let mut sessions = Sessions::default();
-        for session in 0..100 {
-            sessions.expect(SheetHash([session; 32]));
-            for _ in 0..8 {
-                assert_eq!(arrive(&mut sessions, session, 1), Arrival::Early);
-            }
-            assert_eq!(arrive(&mut sessions, session, 1), Arrival::Dropped);
-        }
-        assert!(sessions.knows(SheetHash([7; 32])));
-        sessions.give_up(SheetHash([7; 32]));
-        assert!(!sessions.knows(SheetHash([7; 32])));
-        assert_eq!(sessions.dropped(), 100 + 8);
-    }
-
-    #[test]
-    fn expected_session__should_keep_what_came_before_it_was_announced() {
-        let mut sessions = Sessions::default();
-        assert_eq!(arrive(&mut sessions, 1, 1), Arrival::Early);
-        sessions.expect(SheetHash([1; 32]));
-        assert_eq!((sessions.early.len(), sessions.expected[&SheetHash([1; 32])].len()), (0, 1));
     }
 }

@@ -8,7 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use super::Signed;
 use super::admission::{Admission, RequestKey};
 use super::prepare::{Desk, Prepared, Refusal, SigningArgs};
-use super::requests::{Contest, Coordination, Next, Request, Requests, Waiter, after_abort, contest};
+use super::requests::{Attempt, Contest, Coordination, Next, Request, Requests, Waiter, after_abort, contest};
 use super::wallets::Wallets;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, Scheme, SessionId, SheetHash};
@@ -17,7 +17,9 @@ use crate::pairing::{Banned, Bans};
 use crate::protocol::Party;
 use crate::registry::{View, choose_quorum};
 use crate::secret::SecretBytes;
-use crate::session::{Aborted, Arrival, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext};
+use crate::session::{
+    Aborted, Arrival, Held, Hold, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext,
+};
 use crate::storage::Durability;
 use crate::transport::{Inbound, PeerEvent, TransportMsg};
 use crate::wire::message::{PeerMessage, Service, SessionBody};
@@ -41,6 +43,8 @@ pub enum SigningMsg {
     View(Arc<View>),
     /// The pair with a peer must not be used any more.
     Banned(Banned),
+    /// A session's share is ready to leave.
+    Held(Held),
     /// A session ended.
     Ended(SessionEnd<Signature>),
     /// A task is through with its work.
@@ -87,6 +91,12 @@ impl From<SessionEnd<Signature>> for SigningMsg {
     }
 }
 
+impl From<Held> for SigningMsg {
+    fn from(held: Held) -> Self {
+        Self::Held(held)
+    }
+}
+
 /// What a task that the actor started reports.
 pub struct TaskDone(Work);
 
@@ -102,7 +112,13 @@ enum Work {
     /// A request's content is durable, or must not run.
     Admitted { key: RequestKey, session: SheetHash, result: Result<Admission, Code> },
     /// A signature is verified and stored, or not.
-    Stored { key: RequestKey, session: Option<SheetHash>, signature: Signature, result: Result<(), Failure> },
+    Stored {
+        key: RequestKey,
+        session: Option<SheetHash>,
+        signature: Signature,
+        durability: Durability,
+        result: Result<(), Failure>,
+    },
     /// A peer's claim that a request is answered does not hold.
     FalseAnswer { key: RequestKey, from: NodeId },
 }
@@ -185,6 +201,7 @@ impl Actor for SigningActor {
                 let is_ecdsa = matches!(sheet.task, Task::Sign { scheme: Scheme::Ecdsa, .. });
                 is_ecdsa && sheet.index_of(peer).is_some()
             }),
+            SigningMsg::Held(Held(session)) => state.share_held(session),
             SigningMsg::Ended(end) => state.ended(&myself, end),
             SigningMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
             SigningMsg::Drain(reply) => state.draining = Some(reply),
@@ -310,23 +327,24 @@ impl SigningState {
             }
             Work::Checked { from, session, result } => {
                 self.preparing -= 1;
+                self.sessions.checked(session);
                 let joined = result.and_then(|checked| {
                     let (sheet, prepared) = *checked;
                     self.join(myself, from, sheet, prepared)
                 });
-                if let Err(Refusal { code, answer }) = joined {
-                    self.sessions.give_up(session);
+                if let Err(Refusal { code, answer, genuine }) = joined {
                     tracing::info!(peer = %from, %session, %code, "signing session refused");
+                    if genuine && !self.sessions.knows(session) {
+                        self.sessions.ended(session);
+                    }
                     self.send(from, session, SessionBody::Refuse { code, answer });
                 }
             }
             Work::Relaunch(key) => self.launch(myself, &key),
             Work::Built { sheet, result } => self.built(myself, sheet, result).await,
             Work::Admitted { key, session, result } => self.admitted(myself, &key, session, result),
-            Work::Stored { key, session, signature, result } => {
-                let Some(request) = self.requests.remove(&key) else { return };
-                let public_key = request.prepared.derived.public_key;
-                request.answer(&result.map(|()| Signed { signature, public_key, session }));
+            Work::Stored { key, session, signature, durability, result } => {
+                self.stored(myself, key, session, signature, durability, result);
             }
             Work::FalseAnswer { key, from } => {
                 let code = Code::ProtocolViolation;
@@ -363,13 +381,13 @@ impl SigningState {
             }
             return;
         }
-        let (key, admitted) = (prepared.key.clone(), prepared.admission == Admission::Again);
+        let key = prepared.key.clone();
         let request = Request {
             prepared: Arc::new(prepared),
             waiters: vec![reply],
             session: None,
             coordination: Some(coordination),
-            admitted,
+            admitted: false,
         };
         self.requests.insert(key.clone(), request);
         self.launch(myself, &key);
@@ -388,14 +406,13 @@ impl SigningState {
         let prepared = Arc::clone(&request.prepared);
         match propose(&self.args, &self.view, &prepared, coordination, self.turn) {
             Ok(sheet) => {
-                // A participant may be faster than this node with its own engine.
-                self.sessions.expect(sheet.hash);
-                request.session = Some((sheet.hash, self.args.identity.id()));
-                self.sessions.expect(sheet.hash);
+                let sheet = Arc::new(sheet);
+                request.session = Some(Attempt::new(Arc::clone(&sheet)));
+                self.sessions.begin(sheet.hash);
                 for participant in sheet.sheet.participants.iter().filter(|p| p.node != self.args.identity.id()) {
                     send(&self.args, participant.node, sheet.hash, sheet.proposal());
                 }
-                self.run(myself, key, Arc::new(sheet), prepared);
+                self.run(myself, key, sheet);
             }
             Err(failure) => {
                 if let Some(request) = self.requests.remove(key) {
@@ -405,9 +422,12 @@ impl SigningState {
         }
     }
 
-    /// Builds the engine of a session, and admits the request at the same time.
-    fn run(&self, myself: &ActorRef<SigningMsg>, key: &RequestKey, sheet: Arc<SheetContext>, prepared: Arc<Prepared>) {
-        if prepared.admission == Admission::New {
+    /// Builds the engine of a session, and admits the request at the same time: what was read of it before it came into
+    /// the table may be out of date.
+    fn run(&mut self, myself: &ActorRef<SigningMsg>, key: &RequestKey, sheet: Arc<SheetContext>) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let prepared = Arc::clone(&request.prepared);
+        if !request.admitted {
             let (desk, key, session, content) = (self.desk.clone(), key.clone(), sheet.hash, prepared.content);
             Self::spawn(myself, async move {
                 let result = desk.admit(&key, content).await;
@@ -429,31 +449,35 @@ impl SigningState {
         sheet: SheetContext,
         prepared: Prepared,
     ) -> Result<(), Refusal> {
-        let (key, hash) = (prepared.key.clone(), sheet.hash);
-        let prepared = Arc::new(prepared);
+        let (key, sheet) = (prepared.key.clone(), Arc::new(sheet));
+        if self.sessions.knows(sheet.hash) {
+            // The same proposal, once more.
+            return Ok(());
+        }
         if let Some(running) = self.requests.get_mut(&key) {
             if running.prepared.content != prepared.content {
                 return Err(Code::RequestConflict.into());
             }
-            if let Some((session, coordinator)) = running.session {
-                if contest(coordinator, from) == Contest::Stay {
+            if let Some(attempt) = &running.session {
+                let committed = running.committed().is_some();
+                if contest(attempt.sheet.sheet.coordinator, committed, from) == Contest::Stay {
                     return Err(Code::SessionDuplicate.into());
                 }
-                self.sessions.tell(session, SessionMsg::Cancel(Code::Superseded));
+                self.sessions.tell(attempt.sheet.hash, SessionMsg::Cancel(Code::Superseded));
             }
-            running.session = Some((hash, from));
+            running.session = Some(Attempt::new(Arc::clone(&sheet)));
         } else {
-            let admitted = prepared.admission == Admission::Again;
             let request = Request {
-                prepared: Arc::clone(&prepared),
+                prepared: Arc::new(prepared),
                 waiters: Vec::new(),
-                session: Some((hash, from)),
+                session: Some(Attempt::new(Arc::clone(&sheet))),
                 coordination: None,
-                admitted,
+                admitted: false,
             };
             self.requests.insert(key.clone(), request);
         }
-        self.run(myself, &key, Arc::new(sheet), prepared);
+        self.sessions.begin(sheet.hash);
+        self.run(myself, &key, sheet);
         Ok(())
     }
 
@@ -464,19 +488,19 @@ impl SigningState {
         sheet: Arc<SheetContext>,
         result: Result<(Box<dyn Party<Output = Signature>>, u8), Code>,
     ) {
-        let (hash, coordinator) = (sheet.hash, sheet.sheet.coordinator);
-        let Some(request) = self.requests.of_session(hash) else {
-            self.sessions.give_up(hash);
+        let hash = sheet.hash;
+        if self.requests.of_session(hash).is_none() {
+            // Another session took its place, or the answer came, while the engine was built.
+            self.call_off(&sheet, Code::Superseded);
             return;
-        };
-        let admitted = request.admitted;
+        }
         let started = match result {
             Ok((party, hold_from_round)) => {
                 let args = SessionArgs {
                     service: Service::Signing,
                     sheet: Arc::clone(&sheet),
                     party,
-                    hold_from_round: Some(hold_from_round),
+                    hold: Some(Hold { from_round: hold_from_round, told: Arc::new(self.args.myself.clone()) }),
                     identity: Arc::clone(&self.args.identity),
                     peers: Arc::clone(&self.args.peers),
                     transport: self.args.transport.clone(),
@@ -492,23 +516,35 @@ impl SigningState {
             }
             Err(code) => Err(code),
         };
-        match started {
-            Ok(()) if admitted => self.sessions.tell(hash, SessionMsg::Release),
-            Ok(()) => {}
-            Err(code) => {
-                self.sessions.give_up(hash);
-                let me = self.args.identity.id();
-                if coordinator == me {
-                    for participant in sheet.sheet.participants.iter().filter(|p| p.node != me) {
-                        let body = SessionBody::Abort { code, culprits: Vec::new(), round: 0 };
-                        self.send(participant.node, hash, body);
-                    }
-                } else {
-                    self.send(coordinator, hash, refusal(code));
-                }
-                let aborted = Aborted { code, culprits: [me].into(), round: 0, reported_by: None };
-                self.aborted(myself, hash, aborted);
-            }
+        if let Err(code) = started {
+            self.call_off(&sheet, code);
+            let me = self.args.identity.id();
+            let aborted = Aborted { code, culprits: [me].into(), round: 0, reported_by: None };
+            self.aborted(myself, hash, aborted);
+        }
+    }
+
+    /// Tells the others that a session which this node agreed to does not start here.
+    fn call_off(&mut self, sheet: &SheetContext, code: Code) {
+        let (me, coordinator) = (self.args.identity.id(), sheet.sheet.coordinator);
+        self.sessions.ended(sheet.hash);
+        if coordinator != me {
+            self.send(coordinator, sheet.hash, refusal(code));
+            return;
+        }
+        for participant in sheet.sheet.participants.iter().filter(|p| p.node != me) {
+            self.send(participant.node, sheet.hash, SessionBody::Abort { code, culprits: Vec::new(), round: 0 });
+        }
+    }
+
+    /// A session's share is ready to leave.
+    fn share_held(&mut self, session: SheetHash) {
+        let Some(request) = self.requests.of_session(session) else { return };
+        if let Some(attempt) = &mut request.session {
+            attempt.share_held = true;
+        }
+        if request.committed().is_some() {
+            self.sessions.tell(session, SessionMsg::Release);
         }
     }
 
@@ -520,12 +556,13 @@ impl SigningState {
         session: SheetHash,
         result: Result<Admission, Code>,
     ) {
-        let Some(request) = self.requests.get_mut(key) else { return };
+        // What was found out for an earlier session may be out of date.
+        let Some(request) = self.requests.of_session(session) else { return };
         match result {
             Ok(Admission::New | Admission::Again) => {
                 request.admitted = true;
-                if let Some((running, _)) = request.session {
-                    self.sessions.tell(running, SessionMsg::Release);
+                if let Some(attempt) = request.committed() {
+                    self.sessions.tell(attempt.sheet.hash, SessionMsg::Release);
                 }
             }
             Ok(Admission::Answered(signature)) => {
@@ -548,7 +585,7 @@ impl SigningState {
         }
         let me = self.args.identity.id();
         let aborted = Aborted { code, culprits: [me].into(), round: 0, reported_by: None };
-        if self.requests.get_mut(key).is_some_and(|request| request.session.is_some_and(|(s, _)| s == session)) {
+        if self.requests.of_session(session).is_some_and(|request| request.prepared.key == *key) {
             self.aborted(myself, session, aborted);
         }
     }
@@ -556,16 +593,20 @@ impl SigningState {
     /// A participant says that the request has its answer: take it, if it is one.
     fn told(&mut self, myself: &ActorRef<SigningMsg>, from: NodeId, session: SheetHash, signature: Signature) {
         let Some(request) = self.requests.of_session(session) else { return };
+        if !request.session.as_ref().is_some_and(|attempt| attempt.sheet.sheet.index_of(from).is_some()) {
+            tracing::debug!(peer = %from, %session, "an answer from a node that takes no part");
+            return;
+        }
         let (desk, prepared) = (self.desk.clone(), Arc::clone(&request.prepared));
         self.sessions.tell(session, SessionMsg::Cancel(Code::Superseded));
         request.session = None;
         Self::spawn(myself, async move {
-            let key = prepared.key.clone();
+            let (key, durability) = (prepared.key.clone(), Durability::Synced);
             if desk.verify(&prepared, signature).await.is_err() {
                 return Work::FalseAnswer { key, from };
             }
-            let result = desk.store(&prepared, signature, Durability::Synced).await;
-            Work::Stored { key, session: None, signature, result }
+            let result = desk.store(&prepared, signature, durability).await;
+            Work::Stored { key, session: None, signature, durability, result }
         });
     }
 
@@ -578,15 +619,50 @@ impl SigningState {
                 let Some(request) = self.requests.of_session(end.session) else { return };
                 // Whoever answers a client must find the answer again after a power cut.
                 let durability = if request.waiters.is_empty() { Durability::Buffered } else { Durability::Synced };
-                let (desk, prepared) = (self.desk.clone(), Arc::clone(&request.prepared));
-                let session = Some(end.session);
-                Self::spawn(myself, async move {
-                    let result = desk.store(&prepared, signature, durability).await;
-                    Work::Stored { key: prepared.key.clone(), session, signature, result }
-                });
+                let prepared = Arc::clone(&request.prepared);
+                self.store(myself, prepared, Some(end.session), signature, durability);
             }
             Outcome::Aborted(aborted) => self.aborted(myself, end.session, aborted),
         }
+    }
+
+    fn store(
+        &self,
+        myself: &ActorRef<SigningMsg>,
+        prepared: Arc<Prepared>,
+        session: Option<SheetHash>,
+        signature: Signature,
+        durability: Durability,
+    ) {
+        let desk = self.desk.clone();
+        Self::spawn(myself, async move {
+            let result = desk.store(&prepared, signature, durability).await;
+            Work::Stored { key: prepared.key.clone(), session, signature, durability, result }
+        });
+    }
+
+    /// A signature is verified and stored, or not: the request is over.
+    fn stored(
+        &mut self,
+        myself: &ActorRef<SigningMsg>,
+        key: RequestKey,
+        session: Option<SheetHash>,
+        signature: Signature,
+        durability: Durability,
+        result: Result<(), Failure>,
+    ) {
+        let Some(request) = self.requests.remove(&key) else { return };
+        if result.is_ok() && durability == Durability::Buffered && !request.waiters.is_empty() {
+            // A client has come since, and must find the answer again.
+            self.store(myself, Arc::clone(&request.prepared), session, signature, Durability::Synced);
+            self.requests.insert(key, request);
+            return;
+        }
+        if let Some(attempt) = request.session.as_ref().filter(|attempt| Some(attempt.sheet.hash) != session) {
+            self.sessions.tell(attempt.sheet.hash, SessionMsg::Cancel(Code::Superseded));
+        }
+        let public_key = request.prepared.derived.public_key;
+        request.answer(&result.map(|()| Signed { signature, public_key, session }));
     }
 
     /// A session failed.
@@ -695,6 +771,7 @@ fn propose(
 
 /// How a client is told of a failed session.
 fn failure_of(aborted: &Aborted) -> Failure {
+    let said = aborted.reported_by.map_or_else(String::new, |peer| format!(", as node {peer} says"));
     let who = match aborted.culprits.len() {
         0 => String::new(),
         _ => format!(" (node {})", aborted.culprits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
@@ -708,6 +785,6 @@ fn failure_of(aborted: &Aborted) -> Failure {
         Code::PairBanned => "a pair of nodes is banned",
         _ => "the session failed",
     };
-    let reason = format!("{what} in round {}{who}", aborted.round);
+    let reason = format!("{what} in round {}{who}{said}", aborted.round);
     Failure { code: aborted.code, reason, culprits: aborted.culprits.clone() }
 }

@@ -85,11 +85,13 @@ pub(super) struct Prepared {
 pub(super) struct Refusal {
     pub code: Code,
     pub answer: Option<Signature>,
+    /// The proposal was its coordinator's own: its session will have to do without this node.
+    pub genuine: bool,
 }
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, answer: None }
+        Self { code, answer: None, genuine: true }
     }
 }
 
@@ -193,7 +195,8 @@ impl Desk {
     ) -> Result<(SheetContext, Prepared), Refusal> {
         let peers = Arc::clone(&self.args.peers);
         let opened = self.args.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
-        let sheet = opened.map_err(|_| Code::Internal)??;
+        let forged = |code| Refusal { code, answer: None, genuine: false };
+        let sheet = opened.map_err(|_| forged(Code::Internal))?.map_err(forged)?;
         check_frame(&sheet.sheet, &self.args.cluster, self.args.clock.now_ms())?;
         let Task::Sign { request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation.into()) };
         let request = SignRequest::parse(request).map_err(|error| error.code())?;
@@ -201,7 +204,7 @@ impl Desk {
         let prepared = self.prepare(request).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
-                return Err(Refusal { code: Code::SessionDuplicate, answer: Some(signature) });
+                return Err(Refusal { answer: Some(signature), ..Code::SessionDuplicate.into() });
             }
             Admission::Conflict => return Err(Code::RequestConflict.into()),
             Admission::New | Admission::Again => {}

@@ -10,9 +10,10 @@ use super::prepare::Prepared;
 use super::{OnPeerFailure, Signed};
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash};
-use crate::session::Aborted;
+use crate::session::{Aborted, SheetContext};
 
-/// The pause before a session is tried again because a participant was busy with the same request.
+/// The pause before a session is tried again because a participant was busy with the same request: so long for each
+/// attempt so far, which makes ten seconds in all.
 const BUSY_PAUSE_MS: u64 = 50;
 /// The most sessions for one request.
 const MAX_ATTEMPTS: u32 = 20;
@@ -31,19 +32,38 @@ pub(super) struct Coordination {
     pub deadline_ms: u64,
 }
 
+/// The session that is to answer a request.
+pub(super) struct Attempt {
+    pub sheet: Arc<SheetContext>,
+    /// This node's share of the signature is ready to leave.
+    pub share_held: bool,
+}
+
+impl Attempt {
+    pub fn new(sheet: Arc<SheetContext>) -> Self {
+        Self { sheet, share_held: false }
+    }
+}
+
 /// A request at work.
 pub(super) struct Request {
     pub prepared: Arc<Prepared>,
     pub waiters: Vec<Waiter>,
-    /// The session that is to answer it, and the node that coordinates it.
-    pub session: Option<(SheetHash, NodeId)>,
+    /// The session that is to answer it.
+    pub session: Option<Attempt>,
     /// How this node coordinates, or would if the session of another node fails; `None` where none of its clients asked.
     pub coordination: Option<Coordination>,
-    /// The request's content is durable on this node: the last round may leave.
+    /// The request's content is durable on this node, and there is no answer to it yet.
     pub admitted: bool,
 }
 
 impl Request {
+    /// The session whose share may leave now, because all that it waits for has happened. From then on others may make a
+    /// signature of it, so this node stays with the session until it ends.
+    pub fn committed(&self) -> Option<&Attempt> {
+        self.session.as_ref().filter(|attempt| self.admitted && attempt.share_held)
+    }
+
     /// Answers everyone who waits.
     pub fn answer(self, answer: &Result<Signed, Failure>) {
         for waiter in self.waiters {
@@ -71,14 +91,15 @@ pub(super) fn after_abort(
     on_peer_failure: OnPeerFailure,
     now_ms: u64,
 ) -> Next {
-    let time_left = now_ms.saturating_add(BUSY_PAUSE_MS) < coordination.deadline_ms;
+    let pause_ms = BUSY_PAUSE_MS * u64::from(coordination.attempt);
+    let time_left = now_ms.saturating_add(pause_ms) < coordination.deadline_ms;
     if !time_left || coordination.attempt >= MAX_ATTEMPTS {
         return Next::Fail;
     }
     let mut without = coordination.without.clone();
     match aborted.code {
         // A participant runs the same request for another coordinator: its answer will be there soon.
-        Code::SessionDuplicate => Next::Retry { without, pause_ms: BUSY_PAUSE_MS },
+        Code::SessionDuplicate | Code::Superseded => Next::Retry { without, pause_ms },
         // Nobody's fault, and a fresh session has fresh randomness.
         Code::PeerUnavailable
         | Code::SessionTimeout
@@ -104,10 +125,15 @@ pub(super) enum Contest {
 }
 
 /// Decides between the running session of a request and one that `proposer` proposes. When two nodes coordinate the
-/// same request, the lower id goes on, so that all nodes decide alike; a coordinator that proposes again has given its
-/// own former session up.
-pub(super) fn contest(running_coordinator: NodeId, proposer: NodeId) -> Contest {
-    if proposer <= running_coordinator { Contest::Join } else { Contest::Stay }
+/// same request, the lower id goes on, so that all nodes decide alike, unless this node's share has left for the other
+/// session already: it might be answered twice then. A coordinator that proposes again has given its own former session
+/// up.
+pub(super) fn contest(running_coordinator: NodeId, committed: bool, proposer: NodeId) -> Contest {
+    if proposer == running_coordinator || (proposer < running_coordinator && !committed) {
+        Contest::Join
+    } else {
+        Contest::Stay
+    }
 }
 
 /// All requests at work, by their key.
@@ -133,7 +159,7 @@ impl Requests {
 
     /// The request that `session` is to answer.
     pub fn of_session(&mut self, session: SheetHash) -> Option<&mut Request> {
-        self.0.values_mut().find(|request| request.session.is_some_and(|(running, _)| running == session))
+        self.0.values_mut().find(|request| request.session.as_ref().is_some_and(|a| a.sheet.hash == session))
     }
 
     /// Empties the table.
@@ -178,6 +204,7 @@ mod tests {
             (Code::KeyNotFound, &[2], Retry, Next::Fail),
             (Code::RequestConflict, &[2], Retry, Next::Fail),
             (Code::SessionDuplicate, &[2], Abort, retry(&[9], 50)),
+            (Code::Superseded, &[2], Abort, retry(&[9], 50)),
         ] {
             assert_eq!(after_abort(&aborted(code, culprits), &coordination(1, 1000), mode, 0), expected, "{code}");
         }
@@ -192,8 +219,15 @@ mod tests {
 
     #[test]
     fn contest__should_be_won_by_the_lower_coordinator_on_all_nodes() {
-        assert_eq!(contest(node(2), node(1)), Contest::Join);
-        assert_eq!(contest(node(1), node(2)), Contest::Stay);
-        assert_eq!(contest(node(1), node(1)), Contest::Join);
+        assert_eq!(contest(node(2), false, node(1)), Contest::Join);
+        assert_eq!(contest(node(1), false, node(2)), Contest::Stay);
+        assert_eq!(contest(node(1), false, node(1)), Contest::Join);
+    }
+
+    #[test]
+    fn contest__should_be_lost_by_all_others_once_the_share_has_left() {
+        assert_eq!(contest(node(2), true, node(1)), Contest::Stay);
+        assert_eq!(contest(node(2), true, node(3)), Contest::Stay);
+        assert_eq!(contest(node(2), true, node(2)), Contest::Join);
     }
 }

@@ -1,5 +1,20 @@
 //! The test harness: for this crate's own tests, and for tests of whatever is built around a node.
+//!
+//! | to test | use |
+//! |---|---|
+//! | a cluster whose parts fail | [`Cluster`]: faults from a seed, panics, snapshots |
+//! | a cluster with liars in it | [`LocalCluster`](crate::local_cluster::LocalCluster), and a [`Puppet`] in a member's place |
+//! | one actor, all its neighbours played | [`Bench`] for its arguments, a [`Probe`] for each neighbour |
+//! | anything that needs a wallet, and no key generation | [`PlantedWallet`] |
 
+mod bench;
 pub mod cluster;
+mod planted;
+mod probe;
+mod puppet;
 
+pub use bench::Bench;
 pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, Silence, eventually};
+pub use planted::PlantedWallet;
+pub use probe::{PATIENCE, Probe, ProbeInbox};
+pub use puppet::{Played, Puppet};

@@ -1,0 +1,11 @@
+//! Members that lie and outsiders that interfere: real nodes must drop, refuse or abort, name the liar where it can be
+//! known, and go on serving everybody else.
+
+mod idempotency;
+mod keygen;
+mod outsider;
+mod pairing;
+mod refusals;
+mod signing_proposals;
+mod signing_rounds;
+mod stage;
