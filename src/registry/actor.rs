@@ -91,8 +91,10 @@ impl Actor for RegistryActor {
             tokio::spawn(keep_lease(Arc::clone(&args.discovery), args.me, args.lease_ttl)),
             tokio::spawn(watch_leases(Arc::clone(&args.discovery), myself)),
         ];
-        let view = Arc::new(View::empty(args.me, args.peers.iter().copied()));
-        Ok(RegistryState { view, args, tasks })
+        let state = RegistryState { view: Arc::new(View::empty(args.me, args.peers.iter().copied())), args, tasks };
+        // What a former life has published counts no more.
+        state.publish();
+        Ok(state)
     }
 
     async fn handle(
@@ -151,6 +153,10 @@ impl RegistryState {
             return;
         }
         self.view = Arc::new(next);
+        self.publish();
+    }
+
+    fn publish(&self) {
         for listener in &self.args.listeners {
             // A listener that is between two lives gets the view when it asks for it at its start.
             let _ = listener.deliver(Arc::clone(&self.view));
@@ -177,6 +183,8 @@ fn apply(view: &mut View, event: PeerEvent) {
         }
         PeerEvent::Readiness { peer, readiness, rtt } => {
             if let Some(status) = view.peers.get_mut(&peer) {
+                // It comes over a link that is up: one that came up in a former life of the registry is known by this.
+                status.linked = true;
                 status.serving = readiness.serving;
                 status.announced = readiness.pairs.into_iter().collect();
                 status.rtt = Some(rtt);
