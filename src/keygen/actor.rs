@@ -947,6 +947,12 @@ impl Phase {
 
 impl Drop for KeygenState {
     fn drop(&mut self) {
+        // Members still need something of this node until it has signed: they need not wait for the deadline to know
+        // that it does not come. What is stored already is settled by the next life.
+        let me = self.args.identity.id();
+        for run in self.runs.values().filter(|run| matches!(run.phase, Phase::Session | Phase::Storing)) {
+            self.tell_others(&run.sheet, || SessionBody::abandoned(me));
+        }
         let failure = Failure::new(Code::Cancelled, "key generation stopped before the request was answered");
         for run in std::mem::take(&mut self.runs).into_values() {
             answer(run.waiters, &Err(failure.clone()));

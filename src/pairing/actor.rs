@@ -361,6 +361,7 @@ impl PairingState {
         match self.session_args(Arc::clone(&sheet)) {
             Ok(args) => match self.sessions.start(args, myself.get_cell()).await {
                 Ok(()) => {
+                    tracing::info!(%peer, session = %hash, "pair setup begins");
                     self.book.started(peer);
                     self.with.insert(hash, peer);
                     return;
@@ -451,6 +452,18 @@ impl PairingState {
         let message = PeerMessage::Session { service: Service::Pairing, session, body };
         // Without a transport there are no links; their loss ends the session.
         let _ = self.args.transport.cast(TransportMsg::Send { to, message });
+    }
+}
+
+impl Drop for PairingState {
+    fn drop(&mut self) {
+        // The setups end with this actor. Their peers need not wait for the deadline to know.
+        let me = self.args.identity.id();
+        for sheet in self.sessions.unfinished() {
+            if let Some(&peer) = self.with.get(&sheet.hash) {
+                self.send(peer, sheet.hash, SessionBody::abandoned(me));
+            }
+        }
     }
 }
 

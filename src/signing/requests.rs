@@ -80,7 +80,11 @@ pub(super) fn after_abort(
         // A participant runs the same request for another coordinator: its answer will be there soon.
         Code::SessionDuplicate => Next::Retry { without, pause_ms: BUSY_PAUSE_MS },
         // Nobody's fault, and a fresh session has fresh randomness.
-        Code::PeerUnavailable | Code::SessionTimeout | Code::ProtocolViolation | Code::PairMismatch
+        Code::PeerUnavailable
+        | Code::SessionTimeout
+        | Code::ProtocolViolation
+        | Code::PairMismatch
+        | Code::Cancelled
             if on_peer_failure == OnPeerFailure::Retry && !aborted.culprits.is_empty() =>
         {
             without.extend(aborted.culprits.iter().filter(|culprit| !coordination.without.contains(culprit)));
@@ -169,6 +173,8 @@ mod tests {
             (Code::PeerUnavailable, &[2], Retry, retry(&[9, 2], 0)),
             (Code::SessionTimeout, &[2, 9], Retry, retry(&[9, 2], 0)),
             (Code::SessionTimeout, &[], Retry, Next::Fail),
+            (Code::Cancelled, &[2], Retry, retry(&[9, 2], 0)),
+            (Code::Cancelled, &[], Retry, Next::Fail),
             (Code::KeyNotFound, &[2], Retry, Next::Fail),
             (Code::RequestConflict, &[2], Retry, Next::Fail),
             (Code::SessionDuplicate, &[2], Abort, retry(&[9], 50)),

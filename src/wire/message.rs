@@ -103,6 +103,15 @@ pub enum SessionBody {
     },
 }
 
+impl SessionBody {
+    /// What `me` tells the others of a session when its supervisor stops or fails: it is out, through nobody else's
+    /// doing.
+    #[must_use]
+    pub fn abandoned(me: NodeId) -> Self {
+        Self::Abort { code: Code::Cancelled, culprits: vec![me], round: 0 }
+    }
+}
+
 /// What a node knows about a key generation.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum KeygenOutcome {
