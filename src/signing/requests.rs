@@ -79,6 +79,9 @@ pub(super) fn after_abort(
     match aborted.code {
         // A participant runs the same request for another coordinator: its answer will be there soon.
         Code::SessionDuplicate => Next::Retry { without, pause_ms: BUSY_PAUSE_MS },
+        // This node has the wallet's certificate, so the share of every member is durable: one that does not know the
+        // wallet yet is about to.
+        Code::KeyNotFound if aborted.reported_by.is_some() => Next::Retry { without, pause_ms: BUSY_PAUSE_MS },
         // Nobody's fault, and a fresh session has fresh randomness.
         Code::PeerUnavailable
         | Code::SessionTimeout
@@ -181,6 +184,13 @@ mod tests {
         ] {
             assert_eq!(after_abort(&aborted(code, culprits), &coordination(1, 1000), mode, 0), expected, "{code}");
         }
+    }
+
+    #[test]
+    fn participant_without_the_wallet__should_be_asked_again() {
+        let late = Aborted { reported_by: Some(node(2)), ..aborted(Code::KeyNotFound, &[2]) };
+        let next = after_abort(&late, &coordination(1, 1000), OnPeerFailure::Abort, 0);
+        assert_eq!(next, Next::Retry { without: vec![node(9)], pause_ms: 50 });
     }
 
     #[test]
