@@ -379,6 +379,7 @@ impl KeygenState {
                     return;
                 }
                 self.preparing += 1;
+                self.sessions.expect(session);
                 let args = self.args.clone();
                 Self::spawn(myself, async move {
                     let result = args.check(from, session, sheet, signature).await.map(Box::new);
@@ -450,6 +451,7 @@ impl KeygenState {
                     Err(code) => Err(code),
                 };
                 if let Err(code) = joined {
+                    self.sessions.give_up(session);
                     tracing::info!(peer = %from, %session, %code, "key generation refused");
                     self.send(from, session, refusal(code));
                 }

@@ -23,8 +23,11 @@ pub const SHEET_DOMAIN: &str = "quorate/sheet/v1";
 
 /// How long a message waits for its session to be announced.
 const EARLY_FOR: Duration = Duration::from_secs(5);
-/// The most early messages kept per peer. Their bytes are bounded by the link's budget, which they hold.
+/// The most early messages kept per peer for sessions that nobody has announced. Their bytes are bounded by the link's
+/// budget, which they hold.
 const MAX_EARLY_PER_PEER: usize = 16;
+/// The most messages kept per peer for one session that is announced and does not run yet.
+const MAX_EXPECTED_PER_PEER: usize = 8;
 /// How many ended sessions are remembered, so that their stragglers are not taken for early messages.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -109,6 +112,8 @@ pub struct Sessions<O> {
     running: BTreeMap<SheetHash, Running<O>>,
     by_actor: BTreeMap<ActorId, SheetHash>,
     early: VecDeque<Early>,
+    /// What came for sessions that are announced: their proposals are being checked, their engines built.
+    expected: BTreeMap<SheetHash, Vec<Early>>,
     ended: BTreeSet<SheetHash>,
     ended_order: VecDeque<SheetHash>,
     dropped: u64,
@@ -120,6 +125,7 @@ impl<O> Default for Sessions<O> {
             running: BTreeMap::new(),
             by_actor: BTreeMap::new(),
             early: VecDeque::new(),
+            expected: BTreeMap::new(),
             ended: BTreeSet::new(),
             ended_order: VecDeque::new(),
             dropped: 0,
@@ -136,17 +142,31 @@ impl<O: Send + 'static> Sessions<O> {
         let sheet = Arc::clone(&args.sheet);
         let hash = sheet.hash;
         let (actor, handle) = Actor::spawn_linked(None, SessionActor::default(), args, supervisor).await?;
-        self.expire_early();
-        let (mine, others): (VecDeque<Early>, VecDeque<Early>) =
-            self.early.drain(..).partition(|early| early.session == hash);
-        self.early = others;
-        for early in mine {
+        self.expect(hash);
+        for early in self.expected.remove(&hash).unwrap_or_default() {
             // The session has just started; if it is gone already, its messages are of no use.
             let _ = actor.cast(SessionMsg::Peer { from: early.from, body: early.body, credit: early.credit });
         }
         self.by_actor.insert(actor.get_id(), hash);
         self.running.insert(hash, Running { actor, handle, sheet });
         Ok(())
+    }
+
+    /// From now on, messages for this session wait until it starts or is [given up](Self::give_up), however long the
+    /// checks before it take: a burst of proposals must not cost any of them its first messages.
+    pub fn expect(&mut self, session: SheetHash) {
+        self.expire_early();
+        let (mine, others): (VecDeque<Early>, VecDeque<Early>) =
+            std::mem::take(&mut self.early).into_iter().partition(|early| early.session == session);
+        self.early = others;
+        self.expected.entry(session).or_default().extend(mine);
+    }
+
+    /// An expected session will not start here.
+    pub fn give_up(&mut self, session: SheetHash) {
+        if let Some(waiting) = self.expected.remove(&session) {
+            self.dropped += u64::try_from(waiting.len()).unwrap_or(u64::MAX);
+        }
     }
 
     /// Hands a peer's message to its session.
@@ -157,16 +177,27 @@ impl<O: Send + 'static> Sessions<O> {
             return Arrival::Routed;
         }
         self.expire_early();
+        let from_peer = |early: &&Early| early.from == from;
         // Only messages of the protocol may come before their session: all else answers to something.
-        let may_wait = matches!(body, SessionBody::Round { .. })
-            && !self.ended.contains(&session)
-            && self.early.iter().filter(|early| early.from == from).count() < MAX_EARLY_PER_PEER;
-        if !may_wait {
-            self.dropped += 1;
-            return Arrival::Dropped;
+        let is_round = matches!(body, SessionBody::Round { .. });
+        let early = Early { session, from, body, credit, since: Instant::now() };
+        match self.expected.get_mut(&session) {
+            Some(waiting) if is_round && waiting.iter().filter(from_peer).count() < MAX_EXPECTED_PER_PEER => {
+                waiting.push(early);
+                Arrival::Early
+            }
+            None if is_round
+                && !self.ended.contains(&session)
+                && self.early.iter().filter(from_peer).count() < MAX_EARLY_PER_PEER =>
+            {
+                self.early.push_back(early);
+                Arrival::Early
+            }
+            _ => {
+                self.dropped += 1;
+                Arrival::Dropped
+            }
         }
-        self.early.push_back(Early { session, from, body, credit, since: Instant::now() });
-        Arrival::Early
     }
 
     fn expire_early(&mut self) {
@@ -225,6 +256,11 @@ impl<O: Send + 'static> Sessions<O> {
         (!reported).then_some(running.sheet)
     }
 
+    /// The sheets of the sessions that have not reported their end.
+    pub fn unfinished(&self) -> impl Iterator<Item = &SheetContext> {
+        self.running.iter().filter(|(session, _)| !self.ended.contains(session)).map(|(_, running)| &*running.sheet)
+    }
+
     /// How many sessions run.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -243,15 +279,65 @@ impl<O: Send + 'static> Sessions<O> {
         self.running.keys().copied().collect()
     }
 
-    /// Whether a session of that name runs or has run.
+    /// Whether a session of that name runs, has run, or is about to.
     #[must_use]
     pub fn knows(&self, session: SheetHash) -> bool {
-        self.running.contains_key(&session) || self.ended.contains(&session)
+        self.running.contains_key(&session) || self.ended.contains(&session) || self.expected.contains_key(&session)
     }
 
     /// Messages that had no session and did not wait for one.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::wire::message::SecretPayload;
+
+    fn arrive(sessions: &mut Sessions<()>, session: u8, from: u128) -> Arrival {
+        let payload = SecretPayload(Zeroizing::new(vec![]));
+        let body = SessionBody::Round { round: 1, to: None, payload, signature: [0; 64] };
+        sessions.route(SheetHash([session; 32]), NodeId(Uuid::from_u128(from)), body, Credit::none())
+    }
+
+    #[test]
+    fn messages_of_unknown_sessions__should_wait_up_to_a_limit_per_peer() {
+        let mut sessions = Sessions::default();
+        for session in 0..16 {
+            assert_eq!(arrive(&mut sessions, session, 1), Arrival::Early);
+        }
+        assert_eq!(arrive(&mut sessions, 16, 1), Arrival::Dropped);
+        assert_eq!(arrive(&mut sessions, 16, 2), Arrival::Early, "another peer has its own room");
+        assert_eq!(sessions.dropped(), 1);
+    }
+
+    #[test]
+    fn messages_of_expected_sessions__should_wait_up_to_a_limit_per_session() {
+        let mut sessions = Sessions::default();
+        for session in 0..100 {
+            sessions.expect(SheetHash([session; 32]));
+            for _ in 0..8 {
+                assert_eq!(arrive(&mut sessions, session, 1), Arrival::Early);
+            }
+            assert_eq!(arrive(&mut sessions, session, 1), Arrival::Dropped);
+        }
+        assert!(sessions.knows(SheetHash([7; 32])));
+        sessions.give_up(SheetHash([7; 32]));
+        assert!(!sessions.knows(SheetHash([7; 32])));
+        assert_eq!(sessions.dropped(), 100 + 8);
+    }
+
+    #[test]
+    fn expected_session__should_keep_what_came_before_it_was_announced() {
+        let mut sessions = Sessions::default();
+        assert_eq!(arrive(&mut sessions, 1, 1), Arrival::Early);
+        sessions.expect(SheetHash([1; 32]));
+        assert_eq!((sessions.early.len(), sessions.expected[&SheetHash([1; 32])].len()), (0, 1));
     }
 }

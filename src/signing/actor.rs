@@ -276,6 +276,7 @@ impl SigningState {
                     return;
                 }
                 self.preparing += 1;
+                self.sessions.expect(session);
                 let (args, wallets) = (self.args.clone(), self.cached_for(&sheet));
                 Self::spawn(myself, async move {
                     let result = args.check(from, session, sheet, signature, |_| wallets).await.map(Box::new);
@@ -321,6 +322,7 @@ impl SigningState {
                     self.join(myself, from, sheet, prepared)
                 });
                 if let Err(Refusal { code, answer }) = joined {
+                    self.sessions.give_up(session);
                     tracing::info!(peer = %from, %session, %code, "signing session refused");
                     self.send(from, session, SessionBody::Refuse { code, answer });
                 }
@@ -401,6 +403,8 @@ impl SigningState {
         let prepared = Arc::clone(&request.prepared);
         match propose(&self.args, &self.view, &prepared, coordination, self.turn) {
             Ok(sheet) => {
+                // A participant may be faster than this node with its own engine.
+                self.sessions.expect(sheet.hash);
                 request.session = Some((sheet.hash, self.args.identity.id()));
                 for participant in sheet.sheet.participants.iter().filter(|p| p.node != self.args.identity.id()) {
                     send(&self.args, participant.node, sheet.hash, sheet.proposal());
@@ -476,7 +480,10 @@ impl SigningState {
         result: Result<(Box<dyn Party<Output = Signature>>, u8), Code>,
     ) {
         let (hash, coordinator) = (sheet.hash, sheet.sheet.coordinator);
-        let Some(request) = self.requests.of_session(hash) else { return };
+        let Some(request) = self.requests.of_session(hash) else {
+            self.sessions.give_up(hash);
+            return;
+        };
         let admitted = request.admitted;
         let started = match result {
             Ok((party, hold_from_round)) => {
@@ -504,6 +511,7 @@ impl SigningState {
             Ok(()) if admitted => self.sessions.tell(hash, SessionMsg::Release),
             Ok(()) => {}
             Err(code) => {
+                self.sessions.give_up(hash);
                 let me = self.args.identity.id();
                 if coordinator == me {
                     for participant in sheet.sheet.participants.iter().filter(|p| p.node != me) {
