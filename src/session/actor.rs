@@ -311,6 +311,7 @@ impl<O: Send + 'static> SessionState<O> {
         self.round = party.round();
         self.awaited = party.awaited().iter().filter_map(|&index| self.args.seat.sheet.sheet.node_at(index)).collect();
         self.party = Some(party);
+        tracing::debug!(session = %self.args.seat.sheet.hash, round = self.round, awaited = ?self.awaited, "step");
         for (from, reason) in stepped.dropped {
             self.dropped += 1;
             tracing::debug!(session = %self.args.seat.sheet.hash, peer = %from, %reason, "message dropped");

@@ -187,7 +187,10 @@ impl LinkState {
                 Command::Readiness { readiness, rtt } => {
                     (self.args.report)(myself.get_id(), Report::Readiness { readiness, rtt });
                 }
-                Command::Drop(why) => self.args.counters.dropped(why),
+                Command::Drop(why) => {
+                    tracing::debug!(peer = %self.args.peer, ?why, "message not taken");
+                    self.args.counters.dropped(why);
+                }
             }
         }
         Ok(())
