@@ -455,6 +455,7 @@ impl KeygenState {
                     Err(code) => Err(code),
                 };
                 if let Err(code) = joined {
+                    self.sessions.give_up(session);
                     tracing::info!(peer = %from, %session, %code, "key generation refused");
                     self.send(from, session, refusal(code));
                 }

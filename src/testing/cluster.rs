@@ -528,7 +528,8 @@ impl Cluster {
 
 /// Clients.
 impl Cluster {
-    /// Has a node make a wallet.
+    /// Has a node make a wallet, and returns when it is active on all running nodes: success tells that it is certified,
+    /// which the other members may learn a moment later.
     ///
     /// # Errors
     /// The failure that the client is told.
@@ -539,7 +540,18 @@ impl Cluster {
         schemes: &[Scheme],
     ) -> Result<Arc<WalletCertificate>, HarnessError> {
         let request = self.keygen_request(wallet, schemes)?;
-        Ok(self.node(number)?.keygen(request).await?.certificate)
+        let certificate = self.node(number)?.keygen(request).await?.certificate;
+        let id = wallet_id(wallet)?;
+        eventually("the wallet is active everywhere", async || {
+            for node in self.local.running() {
+                if !matches!(node.wallet(id.clone()).await, Ok(Some(_))) {
+                    return false;
+                }
+            }
+            true
+        })
+        .await?;
+        Ok(certificate)
     }
 
     /// A signed request for a wallet.

@@ -1,5 +1,5 @@
 //! What a cluster does when its parts fail: each rule of the actor tree, and each row of the table of failures.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bans;
 mod dead_peers;
