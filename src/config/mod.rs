@@ -121,10 +121,8 @@ pub struct PairingConfig {
 pub struct SessionConfig {
     /// How long one may take.
     pub deadline: Duration,
-    /// How many run at once.
+    /// How many run at once; further ones are refused.
     pub max_concurrent: usize,
-    /// How many requests wait beyond that; further ones are refused.
-    pub max_queued: usize,
 }
 
 /// The log.

@@ -100,7 +100,6 @@ pub(super) struct PairingSettings {
 pub(super) struct KeygenSettings {
     pub deadline_ms: u64,
     pub max_concurrent: u32,
-    pub max_queued: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +108,6 @@ pub(super) struct KeygenSettings {
 pub(super) struct SigningSettings {
     pub deadline_ms: u64,
     pub max_concurrent: u32,
-    pub max_queued: u32,
     pub on_peer_failure: OnPeerFailure,
 }
 
@@ -183,13 +181,13 @@ impl Default for PairingSettings {
 
 impl Default for KeygenSettings {
     fn default() -> Self {
-        Self { deadline_ms: 30_000, max_concurrent: 4, max_queued: 64 }
+        Self { deadline_ms: 30_000, max_concurrent: 32 }
     }
 }
 
 impl Default for SigningSettings {
     fn default() -> Self {
-        Self { deadline_ms: 30_000, max_concurrent: 64, max_queued: 1_024, on_peer_failure: OnPeerFailure::Abort }
+        Self { deadline_ms: 30_000, max_concurrent: 256, on_peer_failure: OnPeerFailure::Abort }
     }
 }
 

@@ -88,8 +88,8 @@ fn sources__should_override_each_other_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let toml = folder.path().join("c.toml");
     let yaml = folder.path().join("c.yaml");
-    fs::write(&toml, "[cluster]\nid = \"of-file\"\nthreshold = 3\n[signing]\nmax_queued = 5\n").unwrap();
-    fs::write(&yaml, "cluster:\n  id: of-file\n  threshold: 3\nsigning:\n  max_queued: 5\n").unwrap();
+    fs::write(&toml, "[cluster]\nid = \"of-file\"\nthreshold = 3\n[signing]\nmax_concurrent = 5\n").unwrap();
+    fs::write(&yaml, "cluster:\n  id: of-file\n  threshold: 3\nsigning:\n  max_concurrent: 5\n").unwrap();
     for file in [toml, yaml] {
         let environment = environment(&[
             ("QUORATE_CLUSTER__THRESHOLD", "4"),
@@ -102,8 +102,8 @@ fn sources__should_override_each_other_in_order() {
         let config = Config::load(Some(&file), &environment, &flags).unwrap();
         assert_eq!(config.cluster.id.as_str(), "of-file");
         assert_eq!(config.cluster.signers, 5);
-        assert_eq!(config.signing.max_queued, 5);
-        assert_eq!(config.signing.max_concurrent, 64, "a default");
+        assert_eq!(config.signing.max_concurrent, 5);
+        assert_eq!(config.keygen.max_concurrent, 32, "a default");
         assert_eq!(config.on_peer_failure, OnPeerFailure::Retry);
         assert_eq!(config.log.level, LevelFilter::DEBUG);
     }
@@ -145,7 +145,7 @@ fn load__should_check_every_value() {
         ("[pairing]\ndeadline_ms = 5", "pairing.deadline_ms"),
         ("[keygen]\ndeadline_ms = 700000", "keygen.deadline_ms"),
         ("[keygen]\nmax_concurrent = 0", "keygen.max_concurrent"),
-        ("[signing]\nmax_queued = 100001", "signing.max_queued"),
+        ("[signing]\nmax_concurrent = 4097", "signing.max_concurrent"),
         ("[storage]\nkey_file = \"x\"", "storage"),
         ("[policy]\nrequired_authorizers = [\"carol\"]", "policy.required_authorizers"),
         ("[policy]\nrequired_authorizers = [\"\"]", "policy.required_authorizers"),
@@ -191,7 +191,7 @@ fn printing__should_mask_secrets_and_show_the_rest() {
     let config = from_toml(&format!("[cluster]\nchain_code = \"{chain_code}\"")).unwrap();
     let printed = format!("{config}\n{config:?}");
     assert!(!printed.contains("5ec3e7"), "{printed}");
-    for line in ["cluster.chain_code = \"(set)\"", "node.name = \"node0\"", "signing.max_queued = 1024"] {
+    for line in ["cluster.chain_code = \"(set)\"", "node.name = \"node0\"", "signing.max_concurrent = 256"] {
         assert!(printed.lines().any(|found| found == line), "{line} is not in\n{printed}");
     }
 }

@@ -55,8 +55,8 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             heartbeat_misses: within("link.heartbeat_misses", link.heartbeat_misses, 1..=100)?,
         },
         pairing: PairingConfig { deadline: milliseconds("pairing.deadline_ms", pairing.deadline_ms, DEADLINE_MS)? },
-        keygen: session("keygen", keygen.deadline_ms, keygen.max_concurrent, keygen.max_queued)?,
-        signing: session("signing", signing.deadline_ms, signing.max_concurrent, signing.max_queued)?,
+        keygen: session("keygen", keygen.deadline_ms, keygen.max_concurrent)?,
+        signing: session("signing", signing.deadline_ms, signing.max_concurrent)?,
         on_peer_failure: signing.on_peer_failure,
         storage_key: storage_key(storage)?,
         policy: check_policy(policy)?,
@@ -65,19 +65,13 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     })
 }
 
-fn session(
-    section: &str,
-    deadline_ms: u64,
-    max_concurrent: u32,
-    max_queued: u32,
-) -> Result<SessionConfig, ConfigError> {
+fn session(section: &str, deadline_ms: u64, max_concurrent: u32) -> Result<SessionConfig, ConfigError> {
     let count = |key: &str, value, range| {
         within(&format!("{section}.{key}"), value, range).map(|value| usize::try_from(value).unwrap_or(usize::MAX))
     };
     Ok(SessionConfig {
         deadline: milliseconds(&format!("{section}.deadline_ms"), deadline_ms, DEADLINE_MS)?,
         max_concurrent: count("max_concurrent", max_concurrent, 1..=4_096)?,
-        max_queued: count("max_queued", max_queued, 0..=100_000)?,
     })
 }
 

@@ -51,7 +51,7 @@ impl Settings {
             threshold,
             chain_code: None,
             signing_deadline: Duration::from_secs(30),
-            keygen_deadline: Duration::from_secs(60),
+            keygen_deadline: Duration::from_secs(30),
             pair_setup_deadline: Duration::from_secs(60),
             resolve_every: Duration::from_secs(2),
             lease_ttl: Duration::from_secs(6),
@@ -69,8 +69,6 @@ impl Settings {
     }
 
     /// What a configuration says, for wallets with this threshold.
-    ///
-    /// How many requests wait (`max_queued`) is not among it: that is the business of whoever takes them from clients.
     #[must_use]
     pub fn from_config(config: &Config, threshold: Threshold) -> Self {
         Self {
