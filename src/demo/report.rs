@@ -225,3 +225,22 @@ impl Timing {
 pub(super) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timing__should_give_the_middle_and_both_ends() {
+        let samples = |milliseconds: &[u64]| -> Vec<Duration> {
+            milliseconds.iter().copied().map(Duration::from_millis).collect()
+        };
+        for (given, p50, min, max) in [(&[5][..], 5.0, 5.0, 5.0), (&[9, 1], 1.0, 1.0, 9.0), (&[8, 2, 4], 4.0, 2.0, 8.0)]
+        {
+            let timing = Timing::of("step", &samples(given)).unwrap();
+            assert_eq!((timing.p50_ms, timing.min_ms, timing.max_ms), (p50, min, max), "{given:?}");
+            assert_eq!(timing.count, given.len());
+        }
+        assert!(Timing::of("step", &[]).is_none());
+    }
+}

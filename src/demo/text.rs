@@ -202,3 +202,22 @@ pub(super) fn json(report: &Report) -> Result<()> {
     writeln!(out)?;
     out.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values__should_lose_their_middle_only() {
+        let long = format!("{}{}{}", "a".repeat(48), "b".repeat(2), "c".repeat(16));
+        assert_eq!(shortened(&long), format!("{}…{}", "a".repeat(48), "c".repeat(16)));
+        // A mark that stands for a single character saves nothing.
+        assert_eq!(shortened(&long.replace("bb", "b")), long.replace("bb", "b"));
+        assert_eq!(shortened(""), "");
+    }
+
+    #[test]
+    fn durations__should_be_in_the_unit_that_suits_them() {
+        assert_eq!([0.04, 999.94, 1_000.0, 61_234.0].map(duration), ["0.0 ms", "999.9 ms", "1.00 s", "61.23 s"]);
+    }
+}

@@ -91,3 +91,37 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags};
+
+    #[test]
+    fn settings__should_take_every_key_of_a_configuration_that_concerns_them() {
+        let flags = Flags::default()
+            .with("node.name", "node0")
+            .with("policy.initiator.public_key", "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+            .with("storage.key_file", "key")
+            .with("cluster.id", "of-the-file")
+            .with("cluster.chain_code", "07".repeat(32))
+            .with("link.heartbeat_interval_ms", 301)
+            .with("link.heartbeat_misses", 7)
+            .with("pairing.deadline_ms", 20_001)
+            .with("keygen.deadline_ms", 20_002)
+            .with("keygen.max_concurrent", 5)
+            .with("signing.deadline_ms", 20_003)
+            .with("signing.max_concurrent", 9)
+            .with("signing.on_peer_failure", "retry");
+        let config = Config::load(None, &Environment::of([]), &flags).unwrap();
+        let threshold = config.cluster.threshold(3).unwrap();
+        let settings = Settings::from_config(&config, threshold);
+        assert_eq!((settings.cluster.as_str(), settings.threshold), ("of-the-file", threshold));
+        assert_eq!(settings.chain_code, Some(ChainCode([7; 32])));
+        assert_eq!((settings.link.heartbeat, settings.link.missed_heartbeats), (Duration::from_millis(301), 7));
+        let deadlines = [settings.pair_setup_deadline, settings.keygen_deadline, settings.signing_deadline];
+        assert_eq!(deadlines, [20_001, 20_002, 20_003].map(Duration::from_millis));
+        assert_eq!((settings.max_keygen, settings.max_signing), (5, 9));
+        assert_eq!(settings.on_peer_failure, OnPeerFailure::Retry);
+    }
+}
