@@ -455,7 +455,6 @@ impl KeygenState {
                     Err(code) => Err(code),
                 };
                 if let Err(code) = joined {
-                    self.sessions.give_up(session);
                     tracing::info!(peer = %from, %session, %code, "key generation refused");
                     self.send(from, session, refusal(code));
                 }

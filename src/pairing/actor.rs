@@ -457,18 +457,6 @@ impl PairingState {
     }
 }
 
-impl Drop for PairingState {
-    fn drop(&mut self) {
-        // The setups end with this actor. Their peers need not wait for the deadline to know.
-        let me = self.args.identity.id();
-        for sheet in self.sessions.unfinished() {
-            if let Some(&peer) = self.with.get(&sheet.hash) {
-                self.send(peer, sheet.hash, SessionBody::abandoned(me));
-            }
-        }
-    }
-}
-
 /// Makes a finished setup durable.
 async fn store(storage: &StorageHandle, peer: NodeId, pair: &PairState) -> Result<(), Code> {
     let value = pair.to_secret_bytes().map_err(|_| Code::Internal)?;

@@ -188,23 +188,6 @@ impl<O: Send + 'static> Sessions<O> {
         Ok(())
     }
 
-    /// From now on, messages for this session wait until it starts or is [given up](Self::give_up), however long the
-    /// checks before it take: a burst of proposals must not cost any of them its first messages.
-    pub fn expect(&mut self, session: SheetHash) {
-        self.expire_early();
-        let (mine, others): (VecDeque<Early>, VecDeque<Early>) =
-            std::mem::take(&mut self.early).into_iter().partition(|early| early.session == session);
-        self.early = others;
-        self.expected.entry(session).or_default().extend(mine);
-    }
-
-    /// An expected session will not start here.
-    pub fn give_up(&mut self, session: SheetHash) {
-        if let Some(waiting) = self.expected.remove(&session) {
-            self.dropped += u64::try_from(waiting.len()).unwrap_or(u64::MAX);
-        }
-    }
-
     /// Hands a peer's message to its session.
     pub fn route(&mut self, session: SheetHash, from: NodeId, body: SessionBody, credit: Credit) -> Arrival {
         if let Some(running) = self.running.get(&session) {
@@ -287,11 +270,6 @@ impl<O: Send + 'static> Sessions<O> {
         Some(running.sheet)
     }
 
-    /// The sheets of the sessions that have not reported their end.
-    pub fn unfinished(&self) -> impl Iterator<Item = &SheetContext> {
-        self.running.iter().filter(|(session, _)| !self.ended.contains(session)).map(|(_, running)| &*running.sheet)
-    }
-
     /// How many sessions run.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -320,55 +298,5 @@ impl<O: Send + 'static> Sessions<O> {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-    use zeroize::Zeroizing;
-
-    use super::*;
-    use crate::wire::message::SecretPayload;
-
-    fn arrive(sessions: &mut Sessions<()>, session: u8, from: u128) -> Arrival {
-        let payload = SecretPayload(Zeroizing::new(vec![]));
-        let body = SessionBody::Round { round: 1, to: None, payload, signature: [0; 64] };
-        sessions.route(SheetHash([session; 32]), NodeId(Uuid::from_u128(from)), body, Credit::none())
-    }
-
-    #[test]
-    fn messages_of_unknown_sessions__should_wait_up_to_a_limit_per_peer() {
-        let mut sessions = Sessions::default();
-        for session in 0..16 {
-            assert_eq!(arrive(&mut sessions, session, 1), Arrival::Early);
-        }
-        assert_eq!(arrive(&mut sessions, 16, 1), Arrival::Dropped);
-        assert_eq!(arrive(&mut sessions, 16, 2), Arrival::Early, "another peer has its own room");
-        assert_eq!(sessions.dropped(), 1);
-    }
-
-    #[test]
-    fn messages_of_expected_sessions__should_wait_up_to_a_limit_per_session() {
-        let mut sessions = Sessions::default();
-        for session in 0..100 {
-            sessions.expect(SheetHash([session; 32]));
-            for _ in 0..8 {
-                assert_eq!(arrive(&mut sessions, session, 1), Arrival::Early);
-            }
-            assert_eq!(arrive(&mut sessions, session, 1), Arrival::Dropped);
-        }
-        assert!(sessions.knows(SheetHash([7; 32])));
-        sessions.give_up(SheetHash([7; 32]));
-        assert!(!sessions.knows(SheetHash([7; 32])));
-        assert_eq!(sessions.dropped(), 100 + 8);
-    }
-
-    #[test]
-    fn expected_session__should_keep_what_came_before_it_was_announced() {
-        let mut sessions = Sessions::default();
-        assert_eq!(arrive(&mut sessions, 1, 1), Arrival::Early);
-        sessions.expect(SheetHash([1; 32]));
-        assert_eq!((sessions.early.len(), sessions.expected[&SheetHash([1; 32])].len()), (0, 1));
     }
 }

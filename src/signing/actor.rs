@@ -709,13 +709,6 @@ impl SigningState {
 
 impl Drop for SigningState {
     fn drop(&mut self) {
-        // The sessions end with this actor. Their other participants need not wait for the deadline to know.
-        let me = self.args.identity.id();
-        for sheet in self.sessions.unfinished() {
-            for participant in sheet.sheet.participants.iter().filter(|p| p.node != me) {
-                send(&self.args, participant.node, sheet.hash, SessionBody::abandoned(me));
-            }
-        }
         // Dropping a reply port tells its client that nobody answers; an explicit failure is kinder.
         let failure = Failure::new(Code::Cancelled, "signing stopped before the request was answered");
         self.requests.take_all().for_each(|request| request.answer(&Err(failure.clone())));

@@ -211,13 +211,6 @@ mod tests {
     }
 
     #[test]
-    fn participant_without_the_wallet__should_be_asked_again() {
-        let late = Aborted { reported_by: Some(node(2)), ..aborted(Code::KeyNotFound, &[2]) };
-        let next = after_abort(&late, &coordination(1, 1000), OnPeerFailure::Abort, 0);
-        assert_eq!(next, Next::Retry { without: vec![node(9)], pause_ms: 50 });
-    }
-
-    #[test]
     fn retries__should_end_with_the_deadline_and_with_the_attempts() {
         let aborted = aborted(Code::SessionDuplicate, &[2]);
         assert_eq!(after_abort(&aborted, &coordination(1, 1000), OnPeerFailure::Retry, 950), Next::Fail);
