@@ -34,6 +34,8 @@ struct Member {
     args: NodeArgs,
     name: NodeName,
     node: Option<NodeHandle>,
+    /// It was killed, and has no broker until it is started again.
+    killed: bool,
 }
 
 /// A cluster of nodes in this process.
@@ -91,7 +93,7 @@ impl LocalCluster {
                 pool: pool.clone(),
                 clock,
             };
-            members.push(Member { args, name, node: None });
+            members.push(Member { args, name, node: None, killed: false });
         }
         Ok(Self { broker, discovery, initiator, members })
     }
@@ -168,6 +170,9 @@ impl LocalCluster {
         if let Some(member) = self.members.get_mut(number)
             && member.node.is_none()
         {
+            if std::mem::take(&mut member.killed) {
+                self.broker.reconnect(member.name.as_str());
+            }
             member.node = Some(NodeHandle::start(member.args.clone()).await?);
         }
         Ok(())
@@ -184,9 +189,13 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Ends member `number` as a crash would, and returns when it is gone.
+    /// Ends member `number` as a crash of its process would, and returns when it is gone.
     pub async fn kill(&mut self, number: usize) {
-        if let Some(node) = self.take(number) {
+        let Some(member) = self.members.get_mut(number) else { return };
+        if let Some(node) = member.node.take() {
+            // A process that dies has no last words. Within one process, parts that go later could say some.
+            self.broker.disconnect(member.name.as_str());
+            member.killed = true;
             node.kill().await;
         }
     }

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use quorate::error::Code;
 use quorate::ids::{ClusterId, Scheme, Threshold, WalletId};
 use quorate::keys::DerivationPath;
 use quorate::local_cluster::{LocalCluster, setup_limit};
 use quorate::node::Settings;
 use quorate::protocol::verify::verify;
+use quorate::signing::SigningMsg;
 use quorate::storage::{Action, Family, Fault, Point};
 
 fn settings(t: u8, n: u8) -> Settings {
@@ -68,5 +70,44 @@ async fn wallet__should_sign_as_soon_as_one_node_has_reported_it() {
     let (from_0, from_1) = both.await;
     from_0.unwrap();
     from_1.unwrap();
+    cluster.shutdown_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_node__should_have_no_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = LocalCluster::prepare(folder.path(), &settings(2, 2), |policy| policy).unwrap();
+    cluster.start_all().await.unwrap();
+    let scheme = Scheme::Ed25519;
+    let ready = cluster.until(|view| view.is_complete(scheme));
+    tokio::time::timeout(setup_limit(2), ready).await.unwrap().unwrap();
+    let wallet: WalletId = "treasury".parse().unwrap();
+    let request = cluster.keygen_request(&wallet, &[scheme]).unwrap();
+    cluster.node(0).unwrap().keygen(request).await.unwrap();
+    while cluster.node(1).unwrap().wallet(wallet.clone()).await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // While its admission is being written, node 1 keeps back its last message.
+    let (release, held) = std::sync::mpsc::channel();
+    let writes = cluster.args(1).unwrap().storage.faults.plan(Fault {
+        point: Point::BeforeWrite,
+        family: Some(Family::Results),
+        after_groups: 0,
+        action: Action::Wait(held),
+    });
+    let request = "1".parse().unwrap();
+    let request = cluster.sign_request(scheme, &wallet, &request, DerivationPath::default(), b"now").unwrap();
+    let signing = cluster.node(0).unwrap().addresses().signing.clone();
+    let limit = Duration::from_secs(30);
+    let client = tokio::spawn(async move { signing.call(limit, |reply| SigningMsg::Sign { request, reply }).await });
+    writes.await.unwrap();
+    let signing = cluster.node(1).unwrap().addresses().signing.clone();
+    while signing.call(limit, SigningMsg::Snapshot).await.unwrap().sessions.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let (killed, _) = (cluster.args(1).unwrap().identity.id(), cluster.kill(1).await);
+    let failure = client.await.unwrap().unwrap().unwrap_err();
+    assert_eq!((failure.code, failure.culprits), (Code::PeerUnavailable, [killed].into()));
+    drop(release);
     cluster.shutdown_all().await;
 }

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 
 use super::{MemoryBroker, Subscriber};
-use crate::transport::broker::{Connection, SubscriptionFeed};
+use crate::transport::broker::SubscriptionFeed;
 
 /// What happens to messages on the way, each chance between 0 and 1 and drawn once per message and subscriber.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -162,22 +162,14 @@ impl Faults {
         self.0.lock().network.cuts.clear();
     }
 
-    /// The connection loses the broker, which knows it: publishers to its subjects hear that nobody listens.
+    /// As [`MemoryBroker::disconnect`].
     pub fn disconnect(&self, name: &str) {
-        if let Some(state) = self.0.lock().connections.get(name) {
-            state.send_if_modified(|state| {
-                let change = state.connected;
-                *state = Connection { connected: false, losses: state.losses + u64::from(change) };
-                change
-            });
-        }
+        self.0.disconnect(name);
     }
 
-    /// The connection has the broker again, and its subscriptions with it.
+    /// As [`MemoryBroker::reconnect`].
     pub fn reconnect(&self, name: &str) {
-        if let Some(state) = self.0.lock().connections.get(name) {
-            state.send_modify(|state| state.connected = true);
-        }
+        self.0.reconnect(name);
     }
 
     /// Sees everything that is published from now on, before any fault meets it.

@@ -62,6 +62,25 @@ impl MemoryBroker {
         MemoryConnection { hub: self.clone(), name: name.to_owned() }
     }
 
+    /// The connection loses the broker, which knows it: publishers to its subjects hear that nobody listens. So does one
+    /// whose process has died.
+    pub fn disconnect(&self, name: &str) {
+        if let Some(state) = self.lock().connections.get(name) {
+            state.send_if_modified(|state| {
+                let change = state.connected;
+                *state = Connection { connected: false, losses: state.losses + u64::from(change) };
+                change
+            });
+        }
+    }
+
+    /// The connection has the broker again, and its subscriptions with it.
+    pub fn reconnect(&self, name: &str) {
+        if let Some(state) = self.lock().connections.get(name) {
+            state.send_modify(|state| state.connected = true);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Hub> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
