@@ -189,6 +189,16 @@ mod tests {
         async fn pre_start(&self, _: ActorRef<Nobody>, (): ()) -> Result<(), ActorProcessingErr> {
             Ok(())
         }
+
+        async fn handle_supervisor_evt(
+            &self,
+            _: ActorRef<Nobody>,
+            _: SupervisionEvent,
+            (): &mut (),
+        ) -> Result<(), ActorProcessingErr> {
+            // By default, a supervisor ends with its first child.
+            Ok(())
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
