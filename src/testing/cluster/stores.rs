@@ -1,0 +1,123 @@
+//! Stores that are held and looked into, and engines that are stopped.
+
+use std::collections::BTreeSet;
+
+use ractor::Actor;
+use tokio::sync::oneshot;
+
+use super::{Cluster, HarnessError};
+use crate::ids::NodeId;
+use crate::secret::SecretBytes;
+use crate::storage::{
+    Batch, Durability, Family, Faults, Hold, Listing, MAX_PAGE_RECORDS, Point, StorageActor, StorageError,
+    StorageHandle, StorageTimeouts,
+};
+use crate::supervision::Address;
+use crate::wallet::PENDING_PREFIX;
+
+/// How many computations each node of a harness runs at a time.
+pub(super) const POOL_WIDTH: usize = 2;
+
+/// A node's engines compute nothing as long as this is there.
+#[derive(Debug)]
+pub struct Silence {
+    _release: Vec<std::sync::mpsc::Sender<()>>,
+}
+
+impl Cluster {
+    /// Stops a node's store at its next write that touches a record of `family`.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn hold_write(&self, number: usize, point: Point, family: Family) -> Result<Hold, HarnessError> {
+        Ok(self.storage_faults(number)?.hold_of(point, family))
+    }
+
+    /// The faults of a node's store, through all its lives.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn storage_faults(&self, number: usize) -> Result<&Faults, HarnessError> {
+        Ok(&self.args(number)?.storage.faults)
+    }
+
+    /// The store of a running node.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn store(&self, number: usize) -> Result<StorageHandle, HarnessError> {
+        Ok(StorageHandle::new(self.addresses(number)?.storage.clone(), StorageTimeouts::default()))
+    }
+
+    /// Opens the store of a node that does not run, lets `act` read and change it, and closes it again.
+    ///
+    /// # Errors
+    /// When it cannot be opened or closed, or what `act` returns.
+    pub async fn with_store<T>(
+        &self,
+        number: usize,
+        act: impl AsyncFnOnce(&StorageHandle) -> Result<T, StorageError>,
+    ) -> Result<T, HarnessError> {
+        let args = self.args(number)?.storage.clone();
+        let started = Actor::spawn(None, StorageActor, args).await;
+        let (actor, joined) = started.map_err(|error| HarnessError::Timeout(format!("a store opens: {error}")))?;
+        let store = StorageHandle::new(Address::of(actor), StorageTimeouts::default());
+        let done = act(&store).await;
+        store.close().await?;
+        // How the actor ended is what `close` said.
+        let _ = joined.await;
+        Ok(done?)
+    }
+
+    /// The wallets with pending shares in a running node's store.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn pending_wallets(&self, number: usize) -> Result<BTreeSet<String>, HarnessError> {
+        let prefix = PENDING_PREFIX.to_vec();
+        let listing = Listing { family: Family::Shares, prefix, after: None, limit: MAX_PAGE_RECORDS };
+        let records = self.store(number)?.list(listing).await?.records;
+        let name = |key: &[u8]| String::from_utf8_lossy(key.strip_prefix(PENDING_PREFIX).unwrap_or(key)).into_owned();
+        Ok(records.iter().map(|record| name(&record.key)).collect())
+    }
+
+    /// Takes all places of a node's computing pool: from now on it takes part in nothing, while its links beat on.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn silence(&self, number: usize) -> Result<Silence, HarnessError> {
+        let pool = self.pools.get(number).ok_or(HarnessError::NotRunning(number))?;
+        let mut release = Vec::new();
+        for _ in 0..POOL_WIDTH {
+            let (sender, released) = std::sync::mpsc::channel::<()>();
+            let (taken, is_taken) = oneshot::channel();
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let occupy = move || {
+                    let _ = taken.send(());
+                    // Ends with an error when the silence is dropped.
+                    let _ = released.recv();
+                };
+                // The place is given back however the computation ends.
+                let _ = pool.run(occupy).await;
+            });
+            // The task that would not answer is gone with the runtime.
+            let _ = is_taken.await;
+            release.push(sender);
+        }
+        Ok(Silence { _release: release })
+    }
+
+    pub(super) async fn ban_all(&mut self) -> Result<(), HarnessError> {
+        for number in 0..self.local.len() {
+            let me = self.id(number)?;
+            let others = self.args(number)?.peers.ids().filter(|&peer| peer != me);
+            let ban = |batch: Batch, peer: NodeId| {
+                batch.put(Family::Bans, peer.0.as_bytes().to_vec(), SecretBytes::copy_from(b"harness"))
+            };
+            let bans = others.fold(Batch::new(), ban);
+            self.with_store(number, async |store| store.write(bans, Durability::Synced).await).await?;
+        }
+        Ok(())
+    }
+}
