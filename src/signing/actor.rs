@@ -593,7 +593,7 @@ impl SigningState {
     /// A participant says that the request has its answer: take it, if it is one.
     fn told(&mut self, myself: &ActorRef<SigningMsg>, from: NodeId, session: SheetHash, signature: Signature) {
         let Some(request) = self.requests.of_session(session) else { return };
-        if !request.session.as_ref().is_some_and(|attempt| attempt.sheet.sheet.index_of(from).is_some()) {
+        if request.session.as_ref().is_none_or(|attempt| attempt.sheet.sheet.index_of(from).is_none()) {
             tracing::debug!(peer = %from, %session, "an answer from a node that takes no part");
             return;
         }

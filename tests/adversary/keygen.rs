@@ -11,7 +11,7 @@ use quorate::keys::{ChainCode, DerivationPath};
 use quorate::local_cluster::LocalCluster;
 use quorate::node::{NodeHandle, Settings};
 use quorate::protocol::keygen::{Keygen, KeygenOutput};
-use quorate::protocol::{Outgoing, RunContext, rng};
+use quorate::protocol::{Outgoing, Party, Recipient, RunContext, rng};
 use quorate::signing::MAX_DEADLINE_AHEAD_MS;
 use quorate::testing::{PATIENCE, PlantedWallet, Played, Puppet};
 use quorate::wallet::{RECORD_DOMAIN, WalletRecord};
@@ -123,12 +123,44 @@ impl Stage {
         session: SheetHash,
         bend: impl FnMut(NodeId, &mut Outgoing) -> bool,
     ) -> Played<KeygenOutput> {
+        let party = Box::new(self.engine(sheet, session));
+        self.liar.play(Service::Keygen, sheet, session, party, bend).await
+    }
+
+    fn engine(&self, sheet: &Sheet, session: SheetHash) -> Keygen {
         let Task::Keygen { schemes, threshold, .. } = &sheet.task else { unreachable!() };
         let me = sheet.index_of(self.liar.id()).unwrap();
         let context = RunContext { session, me, parties: sheet.parties() };
         let schemes = schemes.iter().copied().collect();
-        let party = Keygen::new(context, *threshold, &schemes, rng::os()).unwrap();
-        self.liar.play(Service::Keygen, sheet, session, Box::new(party), bend).await
+        Keygen::new(context, *threshold, &schemes, rng::os()).unwrap()
+    }
+
+    /// The liar takes part twice: each honest node meets another engine, with another polynomial, true to itself.
+    async fn play_double(&mut self, sheet: &Sheet, session: SheetHash) {
+        let mut engines = [self.engine(sheet, session), self.engine(sheet, session)];
+        let mut steps = engines.each_mut().map(|engine| engine.start().unwrap().send);
+        let me = sheet.index_of(self.liar.id()).unwrap();
+        loop {
+            for (which, outgoing) in
+                steps.iter().enumerate().flat_map(|(which, send)| send.iter().map(move |o| (which, o)))
+            {
+                let node = self.node(which).id();
+                let to = match outgoing.to {
+                    Recipient::All => None,
+                    Recipient::One(index) if sheet.node_at(index) == Some(node) => Some(index),
+                    Recipient::One(_) => continue,
+                };
+                let body = self.liar.round(session, me, to, outgoing.round, &outgoing.payload);
+                self.liar.say(node, Service::Keygen, session, body);
+            }
+            let (from, body) = self.liar.answer(session).await;
+            let SessionBody::Round { round, payload, .. } = body else { return };
+            let from = sheet.index_of(from).unwrap();
+            // Each engine notices the split itself, and says no more.
+            steps = engines
+                .each_mut()
+                .map(|engine| engine.receive(from, round, &payload.0).map(|step| step.send).unwrap_or_default());
+        }
     }
 
     /// The liar's signature of the record that came of a run.
@@ -307,14 +339,7 @@ async fn dealer__should_not_make_a_wallet_of_different_commitments() {
     for which in 0..2 {
         let wallet = format!("split{which}");
         let asked = stage.ask(which, &wallet).await;
-        let (sheet, session, to) = (asked.sheet.clone(), asked.session, stage.node(1).id());
-        let played = stage.play(&sheet, session, |recipient, outgoing| {
-            if outgoing.round == 1 && recipient == to {
-                outgoing.payload.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1);
-            }
-            true
-        });
-        assert!(!matches!(played.await, Played::Done(_)));
+        stage.play_double(&asked.sheet, asked.session).await;
         let failure = asked.failure().await;
         assert_eq!(failure.code, Code::Equivocation);
         assert!(failure.culprits.is_subset(&[liar].into()), "no honest node is named: {failure:?}");

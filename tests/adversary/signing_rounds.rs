@@ -122,7 +122,8 @@ async fn participant__should_be_named_for_what_it_signed() {
     let mut stage = Stage::new().await;
     let liar = stage.liar.id();
     let me = index(1);
-    let spoil: [(&str, u8, fn(&[u8]) -> Vec<u8>); 6] = [
+    type Spoil = fn(&[u8]) -> Vec<u8>;
+    let spoil: [(&str, u8, Spoil); 6] = [
         ("empty", 1, |_| vec![]),
         ("cut short", 1, |payload| payload[..payload.len() - 1].to_vec()),
         ("longer", 1, |payload| [payload, &[0]].concat()),
