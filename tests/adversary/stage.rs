@@ -64,7 +64,8 @@ impl Stage {
         let settings = Settings::new("stage".parse().unwrap(), threshold);
         let mut cluster = LocalCluster::prepare(folder.path(), &settings, |policy| {
             let authorizers = BTreeMap::from([(auditor(), auditor_key.public())]);
-            policy.with_authorizers(authorizers, BTreeSet::from([auditor()])).unwrap()
+            let policy = policy.with_authorizers(authorizers, BTreeSet::from([auditor()])).unwrap();
+            policy.allow_minority_threshold(true)
         })
         .unwrap();
         change(&mut cluster);

@@ -20,7 +20,9 @@ pub fn builder(t: u8, n: u8) -> ClusterBuilder {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     // Another test of this process may have set the log up.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    // Small sessions in larger clusters: some stay out of each.
     Cluster::builder("failures".parse().unwrap(), Threshold::new(t, n).unwrap())
+        .policy(|policy| policy.allow_minority_threshold(true))
 }
 
 /// A t-of-n cluster without pair setups, with a wallet `w`.
