@@ -848,6 +848,7 @@ impl KeygenState {
     }
 
     /// A pending share could not be settled this time.
+    /// What its members said stands, and is acted on when the time comes to look again.
     fn not_settled(&mut self, wallet: &WalletId, code: Code) {
         tracing::warn!(%wallet, %code, "a pending share is still not settled");
         if let Some(unsettled) = self.unsettled.get_mut(wallet) {
@@ -891,10 +892,12 @@ impl KeygenState {
         outcome: KeygenOutcome,
     ) {
         let Some(unsettled) = self.unsettled.get_mut(wallet) else { return };
-        if unsettled.session != session || unsettled.settling {
+        if unsettled.session != session {
             return;
         }
         match outcome {
+            // One at a time; whoever has a certificate has it when it is asked again.
+            KeygenOutcome::Certified(_) if unsettled.settling => return,
             KeygenOutcome::Certified(certificate) => {
                 unsettled.settling = true;
                 let (args, writing, wallet) = (self.args.clone(), self.args.writing(), wallet.clone());

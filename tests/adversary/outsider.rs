@@ -54,7 +54,7 @@ async fn outsider__should_not_disturb_a_signing_whatever_it_writes_to_inboxes() 
         let snapshot = transport(&stage, which).await;
         assert!(snapshot.strays > 0, "garbage is counted");
         let link = snapshot.links[&honest[1 - which]];
-        assert!(link.traffic.replayed > 0 && link.traffic.not_authentic > 0, "{:?}", link.traffic);
+        assert!(link.traffic.replayed > 0, "what was captured came again: {:?}", link.traffic);
         assert_eq!((link.lives, link.traffic.undelivered), (1, 0), "the link never went down");
         let signing = stage.snapshot(which).await;
         assert_eq!((signing.aborted, signing.last_abort), (0, None));
