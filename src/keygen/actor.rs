@@ -116,8 +116,8 @@ enum Work {
     CommitDeadline(SheetHash),
     /// Time to ask the members about pending shares again.
     Resolve,
-    /// Pending shares are erased, or not.
-    Erased {
+    /// Pending shares are set aside, or not.
+    SetAside {
         wallet: WalletId,
         session: SheetHash,
         result: Result<(), Code>,
@@ -474,9 +474,9 @@ impl KeygenState {
                 self.settle(myself);
                 self.ask_later(myself);
             }
-            Work::Erased { wallet, session, result } => match result {
+            Work::SetAside { wallet, session, result } => match result {
                 Ok(()) => {
-                    tracing::info!(%wallet, %session, "a pending share that nobody can certify is erased");
+                    tracing::info!(%wallet, %session, "a pending share that nobody can certify is set aside");
                     self.unsettled.remove(&wallet);
                 }
                 Err(code) => self.not_settled(&wallet, code),
@@ -835,13 +835,13 @@ impl KeygenState {
                 signatures.insert(self.args.identity.id(), unsettled.own.signature);
                 self.activate(myself, wallet.clone(), session, signatures);
             }
-            Verdict::Erase => {
+            Verdict::SetAside => {
                 unsettled.settling = true;
                 let (args, writing, wallet) = (self.args.clone(), self.args.writing(), wallet.clone());
                 Self::spawn(myself, async move {
-                    let result = args.erase(&wallet).await;
+                    let result = args.set_aside(&wallet).await;
                     drop(writing);
-                    Work::Erased { wallet, session, result }
+                    Work::SetAside { wallet, session, result }
                 });
             }
         }

@@ -11,7 +11,7 @@
 //! it becomes *active*. So if a certificate exists anywhere, every member's share is durable. A node that holds a
 //! pending share without a certificate asks the others: one with the certificate lets it activate; signatures of all the
 //! others let it make the certificate; and if one of them never signed and none has a certificate, there can be none,
-//! and it erases the share.
+//! and it sets the share aside and frees the name.
 
 mod actor;
 mod commit;

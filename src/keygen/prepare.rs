@@ -24,7 +24,7 @@ use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
 use crate::wallet::{
-    RECORD_DOMAIN, WalletCertificate, WalletError, WalletRecord, certificate_key, pending_key, share_key,
+    RECORD_DOMAIN, WalletCertificate, WalletError, WalletRecord, certificate_key, orphan_key, pending_key, share_key,
 };
 use crate::wire::codec;
 use crate::wire::request::KeygenRequest;
@@ -325,10 +325,13 @@ impl KeygenArgs {
         drop(self.writes.write().await);
     }
 
-    /// Erases pending shares for which no certificate can exist.
-    pub(super) async fn erase(&self, wallet: &WalletId) -> Result<(), Code> {
+    /// Sets pending shares aside for which, by what the members say, no certificate can exist. The name is free again;
+    /// the shares stay, since a member that said so and signed all the same must not cost this node its share.
+    pub(super) async fn set_aside(&self, wallet: &WalletId) -> Result<(), Code> {
+        let pending = self.pending(wallet).await.map_err(|error| error.code())?.ok_or(Code::KeyNotFound)?;
         let batch = Batch::new()
             .require_absent(Family::Wallets, certificate_key(wallet))
+            .put(Family::Shares, orphan_key(wallet, pending.session), pending.encode().map_err(|_| Code::Internal)?)
             .delete(Family::Shares, pending_key(wallet));
         self.storage.write(batch, Durability::Synced).await.map_err(|error| error.code())
     }

@@ -21,15 +21,15 @@ pub enum Verdict {
     /// All others signed: with this node's own signature, these make the certificate.
     Certify(BTreeMap<NodeId, [u8; 64]>),
     /// Everybody answered and somebody never signed: no certificate can exist, nor ever will.
-    Erase,
+    SetAside,
 }
 
 /// The answers of the other members about one pending share.
 ///
 /// A certificate needs the signature of every member, and a member signs only while it holds its share pending. A
 /// member without one says so for good: its session is over, and the others' sessions cannot end without it. So one
-/// such member means that there is no certificate. All must have answered before anything is erased, so that one liar
-/// cannot make a node erase a share that others have certified.
+/// such member means that there is no certificate. All must have answered before a share is set aside. A liar can
+/// still say that it never signed and sign later, for others: so the share is kept, out of the way.
 #[derive(Debug, Clone)]
 pub struct Resolution {
     others: BTreeSet<NodeId>,
@@ -75,7 +75,7 @@ impl Resolution {
                 Word::Absent => None,
             })
             .collect();
-        signatures.map_or(Verdict::Erase, Verdict::Certify)
+        signatures.map_or(Verdict::SetAside, Verdict::Certify)
     }
 }
 
@@ -98,17 +98,17 @@ mod tests {
         let mut resolution = resolution();
         assert_eq!(resolution.verdict(), Verdict::Ask([2, 3].map(node).into()));
         resolution.absent(node(2));
-        assert_eq!(resolution.verdict(), Verdict::Ask([3].map(node).into()), "one voice erases nothing");
+        assert_eq!(resolution.verdict(), Verdict::Ask([3].map(node).into()), "one voice settles nothing");
         resolution.absent(node(9));
         assert_eq!(resolution.verdict(), Verdict::Ask([3].map(node).into()), "strangers have no voice");
     }
 
     #[test]
-    fn resolution__should_erase_when_somebody_never_signed() {
+    fn resolution__should_set_aside_when_somebody_never_signed() {
         let mut resolution = resolution();
         resolution.absent(node(2));
         resolution.signed(node(3), [3; 64]);
-        assert_eq!(resolution.verdict(), Verdict::Erase);
+        assert_eq!(resolution.verdict(), Verdict::SetAside);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub use certificate::{RECORD_DOMAIN, WalletCertificate, members};
 pub use record::{KeyRecord, MAX_RECORD_BYTES, WalletRecord};
 
 use crate::error::Code;
-use crate::ids::{Generation, NodeId, Scheme, WalletId};
+use crate::ids::{Generation, NodeId, Scheme, SheetHash, WalletId};
 use crate::wire::codec::CodecError;
 
 /// Why a wallet's record or certificate is not accepted.
@@ -59,6 +59,13 @@ pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> V
 
 /// The storage key prefix of pending shares.
 pub const PENDING_PREFIX: &[u8] = b"pending\0";
+
+/// The storage key under which the shares of a key generation stay for which its members say that no certificate can
+/// exist.
+#[must_use]
+pub fn orphan_key(wallet: &WalletId, session: SheetHash) -> Vec<u8> {
+    [b"orphan\0", wallet.as_str().as_bytes(), b"\0", &session.0].concat()
+}
 
 /// The storage key of the pending shares of a wallet.
 #[must_use]
