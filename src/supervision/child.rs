@@ -143,78 +143,53 @@ impl<A: Actor> Actor for Bound<A> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
-    /// Counts the lives whose first step does not find them at their address.
-    struct Newborn;
+    /// Starts, or refuses to; outlives its children.
+    struct Player;
 
-    struct Nobody;
-
-    impl Actor for Newborn {
-        type Msg = Nobody;
-        type State = (Address<Nobody>, Arc<AtomicUsize>);
-        type Arguments = Self::State;
-
-        async fn pre_start(
-            &self,
-            _: ActorRef<Nobody>,
-            arguments: Self::Arguments,
-        ) -> Result<Self::State, ActorProcessingErr> {
-            Ok(arguments)
-        }
-
-        async fn post_start(
-            &self,
-            myself: ActorRef<Nobody>,
-            (address, lost): &mut Self::State,
-        ) -> Result<(), ActorProcessingErr> {
-            if address.current().is_none_or(|current| current.get_id() != myself.get_id()) {
-                lost.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        }
-    }
-
-    /// Supervises nothing but the children of the test.
-    struct Parent;
-
-    impl Actor for Parent {
-        type Msg = Nobody;
+    impl Actor for Player {
+        type Msg = ();
         type State = ();
-        type Arguments = ();
+        type Arguments = Result<(), &'static str>;
 
-        async fn pre_start(&self, _: ActorRef<Nobody>, (): ()) -> Result<(), ActorProcessingErr> {
-            Ok(())
+        async fn pre_start(&self, _: ActorRef<()>, starts: Self::Arguments) -> Result<(), ActorProcessingErr> {
+            Ok(starts?)
         }
 
         async fn handle_supervisor_evt(
             &self,
-            _: ActorRef<Nobody>,
+            _: ActorRef<()>,
             _: SupervisionEvent,
             (): &mut (),
         ) -> Result<(), ActorProcessingErr> {
-            // By default, a supervisor ends with its first child.
             Ok(())
         }
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn child__should_answer_at_its_address_before_its_first_step() {
-        let (parent, joined) = Actor::spawn(None, Parent, ()).await.unwrap();
-        let (address, lost) = (Address::unbound(), Arc::new(AtomicUsize::new(0)));
+    #[tokio::test]
+    async fn bound_actor__should_be_at_its_address_before_it_runs() {
+        let (actor, _) = Actor::spawn(None, Player, Ok(())).await.unwrap();
+        let bound = Bound { actor: Player, address: Address::unbound() };
+        assert!(bound.pre_start(actor.clone(), Err("no")).await.is_err());
+        assert!(bound.address.current().is_none());
+        bound.pre_start(actor.clone(), Ok(())).await.unwrap();
+        assert_eq!(bound.address.current().unwrap().get_id(), actor.get_id());
+    }
+
+    #[tokio::test]
+    async fn child__should_be_at_its_address_for_as_long_as_it_runs() {
+        let (supervisor, _) = Actor::spawn(None, Player, Ok(())).await.unwrap();
+        let address = Address::unbound();
         let limit = RestartLimit { restarts: 1, within: Duration::from_secs(1), backoff: Duration::ZERO };
         let mut child = Child::new(address.clone(), limit);
-        for _ in 0..500 {
-            let arguments = (address.clone(), Arc::clone(&lost));
-            child.start(Newborn, arguments, parent.get_cell()).await.unwrap();
-            child.stop(Duration::from_secs(5)).await;
+        assert!(child.start(Player, Err("no"), supervisor.get_cell()).await.is_err());
+        assert!(address.current().is_none());
+        for _ in 0..2 {
+            child.start(Player, Ok(()), supervisor.get_cell()).await.unwrap();
+            assert!(child.is(&address.current().unwrap().get_cell()));
+            child.stop(Duration::from_secs(1)).await;
             assert!(address.current().is_none());
         }
-        assert_eq!(lost.load(Ordering::Relaxed), 0);
-        parent.stop(None);
-        joined.await.unwrap();
     }
 }
