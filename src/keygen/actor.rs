@@ -569,7 +569,11 @@ impl KeygenState {
         let wallet = prepared.request.wallet();
         let mut waiters = Vec::new();
         if let Some(run) = self.runs.get_mut(wallet) {
-            let gives_way = run.phase == Phase::Session && from <= run.sheet.sheet.coordinator;
+            let (running, proposed) = (&run.sheet.sheet, &sheet.sheet);
+            // Proposals of one coordinator are checked side by side: the later one counts, whichever is through first.
+            let takes_over = from < running.coordinator
+                || (from == running.coordinator && proposed.deadline_ms > running.deadline_ms);
+            let gives_way = run.phase == Phase::Session && takes_over;
             if run.content != prepared.content || !gives_way {
                 return Err(Code::SessionDuplicate);
             }
