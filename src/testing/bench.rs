@@ -22,7 +22,7 @@ use crate::secret::SecretBytes;
 use crate::session::CryptoPool;
 use crate::signing::{SigningArgs, SigningMsg};
 use crate::storage::{
-    Argon2Params, KeySource, Owner, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts,
+    Argon2Params, Faults, KeySource, Owner, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts,
     StoreOptions,
 };
 use crate::supervision::Address;
@@ -47,6 +47,8 @@ pub struct Bench {
     pub pool: CryptoPool,
     /// The clock of deadlines.
     pub clock: Clock,
+    /// The faults of the stores that are started.
+    pub faults: Faults,
 }
 
 impl Bench {
@@ -73,6 +75,7 @@ impl Bench {
             initiator,
             pool: CryptoPool::for_this_machine(),
             clock: Clock::start(),
+            faults: Faults::none(),
         }
     }
 
@@ -102,7 +105,8 @@ impl Bench {
             argon2: Argon2Params::insecure_for_tests(),
         };
         let key = KeySource::key(SecretBytes::random(32).unwrap()).unwrap();
-        let (store, _) = Actor::spawn(None, StorageActor, StorageArguments::new(options, key)).await.unwrap();
+        let arguments = StorageArguments { faults: self.faults.clone(), ..StorageArguments::new(options, key) };
+        let (store, _) = Actor::spawn(None, StorageActor, arguments).await.unwrap();
         Address::of(store)
     }
 
