@@ -121,6 +121,10 @@ pub struct SessionState<O> {
     round: u8,
     awaited: BTreeSet<NodeId>,
     waiting: Vec<(Incoming, Credit)>,
+    /// The step that runs on the pool, or waits for a place there.
+    step: Option<JoinHandle<()>>,
+    /// Whose messages that step takes.
+    computing: BTreeSet<NodeId>,
     /// `None` once released, or where nothing has to be held.
     held: Option<Vec<SignedOutgoing>>,
     finished: Option<O>,
@@ -184,6 +188,8 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             round: 1,
             awaited,
             waiting: Vec::new(),
+            step: None,
+            computing: BTreeSet::new(),
             held,
             finished: None,
             dropped: 0,
@@ -218,7 +224,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             }
             SessionMsg::Cancel(code) => state.abort(&myself, code, BTreeSet::new(), None),
             SessionMsg::Deadline => {
-                let culprits = state.awaited.clone();
+                let culprits = state.late();
                 state.abort(&myself, Code::SessionTimeout, culprits, None);
             }
             SessionMsg::Stepped(Ok(done)) => state.stepped(&myself, done).await,
@@ -253,6 +259,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
 impl<O> Drop for SessionState<O> {
     fn drop(&mut self) {
         self.deadline.abort();
+        self.stop_step();
     }
 }
 
@@ -265,7 +272,7 @@ impl<O: Send + 'static> SessionState<O> {
     ) {
         let Some(mut party) = self.party.take() else { return };
         let (seat, pool, target) = (Arc::clone(&self.args.seat), self.args.pool.clone(), myself.clone());
-        tokio::spawn(async move {
+        self.step = Some(tokio::spawn(async move {
             let done = pool
                 .run(move || {
                     let stepped = step(&seat, party.as_mut());
@@ -275,7 +282,7 @@ impl<O: Send + 'static> SessionState<O> {
                 .map_err(|_| StepPanicked);
             // A session that is gone needs no answer; dropping it wipes the engine.
             let _ = target.cast(SessionMsg::Stepped(done));
-        });
+        }));
     }
 
     /// Feeds what waits to the engine, if it is idle.
@@ -284,6 +291,7 @@ impl<O: Send + 'static> SessionState<O> {
             return;
         }
         let (messages, credits): (Vec<_>, Vec<_>) = mem::take(&mut self.waiting).into_iter().unzip();
+        self.computing = messages.iter().map(|message: &Incoming| message.from).collect();
         self.run(myself, move |seat, party| {
             let stepped = seat.receive(party, messages);
             drop(credits);
@@ -321,6 +329,7 @@ impl<O: Send + 'static> SessionState<O> {
 
     async fn stepped(&mut self, myself: &ActorRef<SessionMsg<O>>, done: StepDone<O>) {
         let StepDone { party, stepped } = done;
+        self.computing.clear();
         self.round = party.round();
         self.awaited = party.awaited().iter().filter_map(|&index| self.args.seat.sheet.sheet.node_at(index)).collect();
         self.party = Some(party);
@@ -377,6 +386,15 @@ impl<O: Send + 'static> SessionState<O> {
         self.abort(myself, code, culprits, None);
     }
 
+    /// Who is to blame when the deadline has come: those of whom nothing has. What has come and is not computed yet, or is
+    /// not released, waits for this node.
+    fn late(&self) -> BTreeSet<NodeId> {
+        let come: BTreeSet<NodeId> =
+            self.waiting.iter().map(|(message, _)| message.from).chain(self.computing.iter().copied()).collect();
+        let silent: BTreeSet<NodeId> = self.awaited.difference(&come).copied().collect();
+        if silent.is_empty() { [self.args.seat.identity.id()].into() } else { silent }
+    }
+
     /// Ends the session without output and tells the others, unless one of them told us.
     fn abort(
         &mut self,
@@ -431,12 +449,20 @@ impl<O: Send + 'static> SessionState<O> {
 }
 
 impl<O> SessionState<O> {
-    /// Drops everything secret. The engine may be on the pool: it is dropped there, or with its answer.
+    /// Drops everything secret. An engine that waits for a place on the pool goes with its step; one that computes is
+    /// dropped as soon as it is through.
     fn wipe(&mut self) {
+        self.stop_step();
         self.party = None;
         self.waiting.clear();
         self.held = None;
         self.finished = None;
+    }
+
+    fn stop_step(&mut self) {
+        if let Some(step) = self.step.take() {
+            step.abort();
+        }
     }
 }
 

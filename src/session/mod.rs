@@ -17,6 +17,8 @@ mod early;
 mod pool;
 mod step;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{Hold, SessionActor, SessionArgs, SessionMsg, SessionSnapshot};
 pub use pool::CryptoPool;
@@ -42,7 +44,7 @@ pub enum Outcome<O> {
 pub struct Aborted {
     /// Why.
     pub code: Code,
-    /// Who is to blame as far as can be told: for a time-out, those still awaited.
+    /// Who is to blame as far as can be told: for a time-out, those of whom nothing has come.
     pub culprits: BTreeSet<NodeId>,
     /// The open round, from 1.
     pub round: u8,

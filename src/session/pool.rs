@@ -23,13 +23,18 @@ impl CryptoPool {
         Self::new(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Waits for a place and runs `work` there.
+    /// Waits for a place and runs `work` there. Whoever drops the future before `work` has begun takes it back; later, it
+    /// keeps its place to its end, with nobody to take the result.
     ///
     /// # Errors
     /// When `work` panics, or the runtime is going away.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
         // The semaphore is never closed, so the error of a closed one cannot come; without a place we run anyway.
-        let _place = self.0.acquire().await.ok();
-        tokio::task::spawn_blocking(work).await
+        let place = Arc::clone(&self.0).acquire_owned().await.ok();
+        let at_place = move || {
+            let _place = place;
+            work()
+        };
+        tokio::task::spawn_blocking(at_place).await
     }
 }
