@@ -425,6 +425,7 @@ impl PairingState {
         self.book.ban(peer);
         // One cheat must not have many runs: those under way with the peer end now.
         let _ = self.args.signing.deliver(Banned(peer));
+        self.sessions.cancel(Code::PairBanned, |sheet| sheet.index_of(peer).is_some());
         tracing::error!(%peer, %session, "pair banned from ECDSA");
         let record = BanRecord { session, at_ms: self.args.clock.now_ms() };
         let record = SecretBytes::from_vec(record.encode().map_err(|_| BanError::Storage)?);
@@ -457,11 +458,14 @@ impl PairingState {
     }
 }
 
-/// Makes a finished setup durable.
+/// Makes a finished setup durable, unless the pair has been banned since.
 async fn store(storage: &StorageHandle, peer: NodeId, pair: &PairState) -> Result<(), Code> {
     let value = pair.to_secret_bytes().map_err(|_| Code::Internal)?;
-    let batch = Batch::new().put(Family::Pairs, key_of(peer), value);
-    storage.write(batch, Durability::Synced).await.map_err(|error| error.code())
+    let batch = Batch::new().require_absent(Family::Bans, key_of(peer)).put(Family::Pairs, key_of(peer), value);
+    storage.write(batch, Durability::Synced).await.map_err(|error| match error {
+        StorageError::ConditionFailed(_) => Code::PairBanned,
+        error => error.code(),
+    })
 }
 
 /// Why and since when a pair is banned.
@@ -491,4 +495,28 @@ fn key_of(peer: NodeId) -> Vec<u8> {
 /// The peer of a storage key.
 fn node_of(key: &[u8]) -> Option<NodeId> {
     uuid::Uuid::from_slice(key).ok().map(NodeId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Threshold;
+    use crate::protocol::pair::testbed;
+    use crate::testing::Bench;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn setup__should_not_be_stored_once_the_pair_is_banned() {
+        let (bench, folder) = (Bench::new(Threshold::new(2, 2).unwrap()), tempfile::tempdir().unwrap());
+        let (store_of, peer) = (bench.storage(0, folder.path()).await, bench.id(1));
+        let storage = bench.handle(&store_of);
+        let [half, _] = &testbed::established()[0];
+        let ban = Batch::new().put(Family::Bans, key_of(peer), SecretBytes::copy_from(b"ban"));
+        storage.write(ban, Durability::Synced).await.unwrap();
+        assert_eq!(store(&storage, peer, half).await, Err(Code::PairBanned));
+        assert!(storage.get(Family::Pairs, key_of(peer)).await.unwrap().is_none());
+        let lifted = Batch::new().delete(Family::Bans, key_of(peer));
+        storage.write(lifted, Durability::Synced).await.unwrap();
+        store(&storage, peer, half).await.unwrap();
+        assert!(storage.get(Family::Pairs, key_of(peer)).await.unwrap().is_some());
+    }
 }

@@ -1,8 +1,10 @@
 //! A member that proposes pair setups which an honest one would not, to one real pairing actor.
 
+use std::collections::BTreeSet;
+
 use quorate::error::Code;
 use quorate::ids::{Epoch, NodeId, PartyIndex, SessionId, SheetHash, Threshold};
-use quorate::pairing::{PairingActor, PairingMsg};
+use quorate::pairing::{PairUnavailable, PairingActor, PairingMsg};
 use quorate::protocol::pair::{PairSetup, PairState};
 use quorate::protocol::{Party, Progress, RunContext};
 use quorate::registry::RegistryMsg;
@@ -120,6 +122,11 @@ impl Rig {
         }
     }
 
+    async fn ban(&self) {
+        let (peer, session) = (self.bench.id(LIAR), SheetHash([1; 32]));
+        self.pairing.call(PATIENCE, |reply| PairingMsg::Ban { peer, session, reply }).await.unwrap().unwrap();
+    }
+
     async fn epoch(&self) -> Option<Epoch> {
         let snapshot = self.pairing.call(PATIENCE, PairingMsg::Snapshot).await.unwrap();
         snapshot.epochs.get(&self.bench.id(LIAR)).copied()
@@ -171,12 +178,37 @@ async fn pair_setup__should_be_refused_when_its_epoch_is_not_later() {
         let sheet = rig.sheet(epoch);
         rig.refused(&sheet, &format!("epoch {epoch}"), Code::SessionStale).await;
     }
-    let bans = rig.pairing.clone();
-    let (peer, session) = (rig.bench.id(LIAR), SheetHash([1; 32]));
-    bans.call(PATIENCE, |reply| PairingMsg::Ban { peer, session, reply }).await.unwrap().unwrap();
+    rig.ban().await;
     let sheet = rig.sheet(6);
     rig.refused(&sheet, "banned", Code::PairBanned).await;
     assert_eq!(rig.epoch().await, None, "a banned pair has no state");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pair_setup__should_end_with_the_ban_of_the_pair() {
+    let mut rig = Rig::new().await;
+    let session = rig.propose(&rig.sheet(1));
+    assert!(matches!(rig.said(session).await, SessionBody::Round { round: 1, .. }));
+    rig.ban().await;
+    let said = rig.said(session).await;
+    assert!(matches!(said, SessionBody::Abort { code: Code::PairBanned, .. }), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn banned_pair__should_have_no_state_and_get_none_when_the_ban_is_lifted() {
+    let mut rig = Rig::new().await;
+    let peer = rig.bench.id(LIAR);
+    let sheet = rig.sheet(1);
+    // A setup that was through already when the ban came: its state is being stored, or its end is reported.
+    let state = Ok(rig.set_up(&sheet).await);
+    eventually(|| async { rig.epoch().await }).await;
+    rig.ban().await;
+    rig.pairing.cast(PairingMsg::Stored { peer, state }).unwrap();
+    assert_eq!(rig.epoch().await, None, "a banned pair is not announced");
+    rig.pairing.call(PATIENCE, |reply| PairingMsg::LiftBan { peer, reply }).await.unwrap().unwrap();
+    let peers = BTreeSet::from([peer]);
+    let states = rig.pairing.call(PATIENCE, |reply| PairingMsg::States { peers, reply }).await.unwrap();
+    assert_eq!(states.err(), Some(PairUnavailable::Missing(peer)), "only a new setup makes it usable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
