@@ -14,6 +14,7 @@
 
 mod actor;
 mod early;
+mod intake;
 mod pool;
 mod step;
 mod table;
@@ -21,6 +22,7 @@ mod table;
 mod tests;
 
 pub use actor::{Hold, SessionActor, SessionArgs, SessionMsg, SessionSnapshot};
+pub use intake::Intake;
 pub use pool::CryptoPool;
 pub use step::PAYLOAD_DOMAIN;
 pub use table::{Arrival, SHEET_DOMAIN, Sessions, SheetContext};

@@ -108,6 +108,20 @@ impl<O> Running<O> {
     }
 }
 
+/// A session that this node takes part in, before it starts.
+struct Begun {
+    sheet: Arc<SheetContext>,
+    /// Why it must not start any more, and who is to blame.
+    called_off: Option<(Code, BTreeSet<NodeId>)>,
+}
+
+impl Begun {
+    /// The first reason counts.
+    fn call_off(&mut self, code: Code, culprits: BTreeSet<NodeId>) {
+        self.called_off.get_or_insert((code, culprits));
+    }
+}
+
 /// The sessions of one coordinator actor.
 ///
 /// When the table goes, its coordinator actor has failed or stopped: the sessions are killed with it, and the table
@@ -117,7 +131,7 @@ pub struct Sessions<O> {
     /// Proposals that are being checked, and how many under each name.
     expected: BTreeMap<SheetHash, usize>,
     /// Agreed to, and not running yet.
-    begun: BTreeSet<SheetHash>,
+    begun: BTreeMap<SheetHash, Begun>,
     by_actor: BTreeMap<ActorId, SheetHash>,
     early: EarlyMessages,
     ended: BTreeSet<SheetHash>,
@@ -130,7 +144,7 @@ impl<O> Default for Sessions<O> {
         Self {
             running: BTreeMap::new(),
             expected: BTreeMap::new(),
-            begun: BTreeSet::new(),
+            begun: BTreeMap::new(),
             by_actor: BTreeMap::new(),
             early: EarlyMessages::default(),
             ended: BTreeSet::new(),
@@ -166,8 +180,24 @@ impl<O: Send + 'static> Sessions<O> {
 
     /// This node takes part in a session, which starts later. Says whether it is the first time: nothing must ever run
     /// twice under one name.
-    pub fn begin(&mut self, session: SheetHash) -> bool {
-        !self.knows(session) && self.begun.insert(session)
+    pub fn begin(&mut self, sheet: &Arc<SheetContext>) -> bool {
+        let is_new = !self.knows(sheet.hash);
+        if is_new {
+            self.begun.insert(sheet.hash, Begun { sheet: Arc::clone(sheet), called_off: None });
+        }
+        is_new
+    }
+
+    /// Why a session that has begun must not start any more, and who is to blame.
+    #[must_use]
+    pub fn called_off(&self, session: SheetHash) -> Option<(Code, BTreeSet<NodeId>)> {
+        self.begun.get(&session)?.called_off.clone()
+    }
+
+    /// A session that has begun must not start any more. Says whether it has begun and not started.
+    pub fn call_off(&mut self, session: SheetHash, code: Code, culprits: BTreeSet<NodeId>) -> bool {
+        let begun = self.begun.get_mut(&session);
+        begun.map(|begun| begun.call_off(code, culprits)).is_some()
     }
 
     /// Starts a session, linked to `supervisor`, and gives it what came for it early.
@@ -196,9 +226,9 @@ impl<O: Send + 'static> Sessions<O> {
             return Arrival::Routed;
         }
         let (now, begun) = (Instant::now(), &self.begun);
-        self.dropped += self.early.expire(now, |session| begun.contains(&session));
+        self.dropped += self.early.expire(now, |session| begun.contains_key(&session));
         // Only messages of the protocol may come before the proposal: all else answers to something.
-        let announced = self.begun.contains(&session) || self.expected.contains_key(&session);
+        let announced = self.begun.contains_key(&session) || self.expected.contains_key(&session);
         let may_wait = (announced || matches!(body, SessionBody::Round { .. })) && !self.ended.contains(&session);
         if may_wait && self.early.put(session, from, body, credit, announced, now) {
             return Arrival::Early;
@@ -221,15 +251,22 @@ impl<O: Send + 'static> Sessions<O> {
         self.running.get(&session).map(|running| running.actor.clone())
     }
 
-    /// Tells every session with `peer` that the link to it is lost.
-    pub fn peer_down(&self, peer: NodeId) {
+    /// Tells every session with `peer` that the link to it is lost. One that has begun does not start any more: what it
+    /// sent to the peer may be lost.
+    pub fn peer_down(&mut self, peer: NodeId) {
+        for begun in self.begun.values_mut().filter(|begun| begun.sheet.sheet.index_of(peer).is_some()) {
+            begun.call_off(Code::PeerUnavailable, [peer].into());
+        }
         for running in self.running.values().filter(|running| running.sheet.sheet.index_of(peer).is_some()) {
             let _ = running.actor.cast(SessionMsg::PeerDown(peer));
         }
     }
 
-    /// Ends the sessions whose sheets satisfy `condition`.
-    pub fn cancel(&self, code: Code, condition: impl Fn(&Sheet) -> bool) {
+    /// Ends the sessions whose sheets satisfy `condition`; those that have begun do not start any more.
+    pub fn cancel(&mut self, code: Code, condition: impl Fn(&Sheet) -> bool) {
+        for begun in self.begun.values_mut().filter(|begun| condition(&begun.sheet.sheet)) {
+            begun.call_off(code, BTreeSet::new());
+        }
         for running in self.running.values().filter(|running| condition(&running.sheet.sheet)) {
             let _ = running.actor.cast(SessionMsg::Cancel(code));
         }
@@ -270,16 +307,16 @@ impl<O: Send + 'static> Sessions<O> {
         Some(running.sheet)
     }
 
-    /// How many sessions run.
+    /// How many sessions run or are about to start.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.begun.len()
     }
 
-    /// Whether none does.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.len() == 0
     }
 
     /// The names of the running sessions.
@@ -291,7 +328,7 @@ impl<O: Send + 'static> Sessions<O> {
     /// Whether a session of that name is about to start, runs or has run.
     #[must_use]
     pub fn knows(&self, session: SheetHash) -> bool {
-        self.begun.contains(&session) || self.running.contains_key(&session) || self.ended.contains(&session)
+        self.begun.contains_key(&session) || self.running.contains_key(&session) || self.ended.contains(&session)
     }
 
     /// Messages that had no session and did not wait for one.

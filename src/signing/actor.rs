@@ -1,5 +1,6 @@
 //! The signing actor: see the module's documentation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use super::Signed;
 use super::admission::{Admission, RequestKey};
 use super::prepare::{Desk, Prepared, Refusal, SigningArgs};
-use super::requests::{Attempt, Contest, Coordination, Next, Request, Requests, Waiter, after_abort, contest};
+use super::requests::{
+    Attempt, Contest, Coordination, Next, Request, Requests, Timer, Waiter, after_abort, answer, contest,
+};
 use super::wallets::Wallets;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, Scheme, SessionId, SheetHash};
@@ -18,7 +21,7 @@ use crate::protocol::Party;
 use crate::registry::{View, choose_quorum};
 use crate::secret::SecretBytes;
 use crate::session::{
-    Aborted, Arrival, Held, Hold, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext,
+    Aborted, Arrival, Held, Hold, Intake, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext,
 };
 use crate::storage::Durability;
 use crate::transport::{Inbound, PeerEvent, TransportMsg};
@@ -98,15 +101,17 @@ impl From<Held> for SigningMsg {
 }
 
 /// What a task that the actor started reports.
-pub struct TaskDone(Work);
+pub struct TaskDone(pub(super) Work);
 
-enum Work {
+pub(super) enum Work {
     /// A client's request is checked and read in.
     Prepared { reply: Waiter, result: Result<Box<Prepared>, Failure> },
     /// A peer's proposal is checked.
     Checked { from: NodeId, session: SheetHash, result: Result<Box<(SheetContext, Prepared)>, Refusal> },
     /// The pause before a retry is over.
     Relaunch(RequestKey),
+    /// The clients of a request have waited long enough.
+    Overdue(RequestKey),
     /// An engine is built.
     Built { sheet: Arc<SheetContext>, result: Result<(Box<dyn Party<Output = Signature>>, u8), Code> },
     /// A request's content is durable, or must not run.
@@ -147,9 +152,7 @@ pub struct SigningState {
     requests: Requests,
     sessions: Sessions<Signature>,
     desk: Desk,
-    /// Requests that are being prepared and have no entry yet.
-    preparing: usize,
-    draining: Option<RpcReplyPort<()>>,
+    intake: Intake,
     turn: u64,
     signed: u64,
     aborted: u64,
@@ -172,12 +175,11 @@ impl Actor for SigningActor {
         let view = Arc::new(View::empty(args.identity.id(), args.peers.ids()));
         Ok(SigningState {
             desk: Desk { args: args.clone(), wallets: Wallets::default() },
+            intake: Intake::new(args.max_concurrent),
             args,
             view,
             requests: Requests::default(),
             sessions: Sessions::default(),
-            preparing: 0,
-            draining: None,
             turn: 0,
             signed: 0,
             aborted: 0,
@@ -204,7 +206,7 @@ impl Actor for SigningActor {
             SigningMsg::Held(Held(session)) => state.share_held(session),
             SigningMsg::Ended(end) => state.ended(&myself, end),
             SigningMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
-            SigningMsg::Drain(reply) => state.draining = Some(reply),
+            SigningMsg::Drain(reply) => state.intake.drain(reply),
             SigningMsg::Snapshot(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(state.snapshot());
@@ -217,12 +219,7 @@ impl Actor for SigningActor {
             #[expect(clippy::panic, reason = "the harness injects it")]
             SigningMsg::InjectPanic => panic!("injected"),
         }
-        if state.requests.len() == 0
-            && state.preparing == 0
-            && let Some(reply) = state.draining.take()
-        {
-            let _ = reply.send(());
-        }
+        state.intake.settle(state.requests.len() == 0);
         Ok(())
     }
 
@@ -265,20 +262,14 @@ impl SigningState {
 
     /// A client asks for a signature.
     fn sign(&mut self, myself: &ActorRef<SigningMsg>, request: SignRequest, reply: Waiter) {
-        let refused = if self.draining.is_some() {
-            Some(Failure::new(Code::Cancelled, "the node is stopping"))
-        } else if self.requests.len() + self.preparing >= self.args.max_concurrent {
-            Some(Failure::new(Code::ConcurrencyLimit, "too many requests are at work"))
-        } else {
-            None
-        };
-        if let Some(failure) = refused {
+        if let Err(failure) = self.intake.request(self.requests.of_clients()) {
             let _ = reply.send(Err(failure));
             return;
         }
-        self.preparing += 1;
         let desk = self.desk.clone();
-        Self::spawn(myself, async move { Work::Prepared { reply, result: desk.prepare(request).await.map(Box::new) } });
+        Self::spawn(myself, async move {
+            Work::Prepared { reply, result: desk.prepare_for_client(request).await.map(Box::new) }
+        });
     }
 
     /// A peer's message.
@@ -290,11 +281,10 @@ impl SigningState {
                 if self.sessions.knows(session) {
                     return;
                 }
-                if self.draining.is_some() || self.sessions.len() + self.preparing >= self.args.max_concurrent * 2 {
-                    self.send(from, session, refusal(Code::ConcurrencyLimit));
+                if let Err(code) = self.intake.proposal(from, self.sessions.len()) {
+                    self.send(from, session, refusal(code));
                     return;
                 }
-                self.preparing += 1;
                 self.sessions.expect(session);
                 let desk = self.desk.clone();
                 Self::spawn(myself, async move {
@@ -317,7 +307,7 @@ impl SigningState {
     async fn work(&mut self, myself: &ActorRef<SigningMsg>, work: Work) {
         match work {
             Work::Prepared { reply, result } => {
-                self.preparing -= 1;
+                self.intake.prepared();
                 match result {
                     Ok(prepared) => self.prepared(myself, *prepared, reply),
                     Err(failure) => {
@@ -326,7 +316,7 @@ impl SigningState {
                 }
             }
             Work::Checked { from, session, result } => {
-                self.preparing -= 1;
+                self.intake.checked(from);
                 self.sessions.checked(session);
                 let joined = result.and_then(|checked| {
                     let (sheet, prepared) = *checked;
@@ -341,12 +331,17 @@ impl SigningState {
                 }
             }
             Work::Relaunch(key) => self.launch(myself, &key),
+            Work::Overdue(key) => self.overdue(&key),
             Work::Built { sheet, result } => self.built(myself, sheet, result).await,
             Work::Admitted { key, session, result } => self.admitted(myself, &key, session, result),
             Work::Stored { key, session, signature, durability, result } => {
                 self.stored(myself, key, session, signature, durability, result);
             }
             Work::FalseAnswer { key, from } => {
+                if self.requests.get_mut(&key).is_some_and(|request| request.session.is_some()) {
+                    // Another session has taken the request on in the meantime.
+                    return;
+                }
                 let code = Code::ProtocolViolation;
                 let aborted = Aborted { code, culprits: [from].into(), round: 0, reported_by: None };
                 self.settle(myself, key, &aborted);
@@ -371,7 +366,8 @@ impl SigningState {
         }
         let now_ms = self.args.clock.now_ms();
         let deadline_ms = now_ms.saturating_add(millis(self.args.deadline));
-        let coordination = Coordination { attempt: 0, without: Vec::new(), deadline_ms };
+        let overdue = self.overdue_later(myself, prepared.key.clone(), deadline_ms);
+        let coordination = Coordination { attempt: 0, without: Vec::new(), deadline_ms, overdue };
         if let Some(running) = self.requests.get_mut(&prepared.key) {
             if running.prepared.content == prepared.content {
                 running.waiters.push(reply);
@@ -393,6 +389,31 @@ impl SigningState {
         self.launch(myself, &key);
     }
 
+    /// Has the clients of a request answered some time after its deadline, should nothing else have done so.
+    fn overdue_later(&self, myself: &ActorRef<SigningMsg>, key: RequestKey, deadline_ms: u64) -> Timer {
+        let at = self.args.clock.instant_of(deadline_ms) + OVERDUE_AFTER;
+        let myself = myself.clone();
+        Timer::of(async move {
+            tokio::time::sleep_until(at).await;
+            // Signing that is gone has told its clients so.
+            let _ = myself.cast(SigningMsg::Task(TaskDone(Work::Overdue(key))));
+        })
+    }
+
+    /// The clients of a request have waited long enough: their answer would come from another node's session, which has
+    /// its own time.
+    fn overdue(&mut self, key: &RequestKey) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let culprits = request.session.iter().map(|attempt| attempt.sheet.sheet.coordinator).collect();
+        let aborted = Aborted { code: Code::SessionTimeout, culprits, round: 0, reported_by: None };
+        request.coordination = None;
+        let waiters = std::mem::take(&mut request.waiters);
+        answer(waiters, &Err(failure_of(&aborted)));
+        if request.session.is_none() {
+            self.requests.remove(key);
+        }
+    }
+
     /// Starts a session for a request of this node's clients.
     fn launch(&mut self, myself: &ActorRef<SigningMsg>, key: &RequestKey) {
         self.turn = self.turn.wrapping_add(1);
@@ -408,7 +429,7 @@ impl SigningState {
             Ok(sheet) => {
                 let sheet = Arc::new(sheet);
                 request.session = Some(Attempt::new(Arc::clone(&sheet)));
-                self.sessions.begin(sheet.hash);
+                self.sessions.begin(&sheet);
                 for participant in sheet.sheet.participants.iter().filter(|p| p.node != self.args.identity.id()) {
                     send(&self.args, participant.node, sheet.hash, sheet.proposal());
                 }
@@ -476,7 +497,7 @@ impl SigningState {
             };
             self.requests.insert(key.clone(), request);
         }
-        self.sessions.begin(sheet.hash);
+        self.sessions.begin(&sheet);
         self.run(myself, &key, sheet);
         Ok(())
     }
@@ -491,11 +512,17 @@ impl SigningState {
         let hash = sheet.hash;
         if self.requests.of_session(hash).is_none() {
             // Another session took its place, or the answer came, while the engine was built.
-            self.call_off(&sheet, Code::Superseded);
+            self.call_off(&sheet, Code::Superseded, &BTreeSet::new());
             return;
         }
-        let started = match result {
-            Ok((party, hold_from_round)) => {
+        let me = self.args.identity.id();
+        let called_off = self.sessions.called_off(hash).or_else(|| {
+            let late = sheet.sheet.deadline_ms <= self.args.clock.now_ms();
+            late.then(|| (Code::SessionTimeout, [me].into()))
+        });
+        let started = match (called_off, result) {
+            (Some(why), _) => Err(why),
+            (None, Ok((party, hold_from_round))) => {
                 let args = SessionArgs {
                     service: Service::Signing,
                     sheet: Arc::clone(&sheet),
@@ -511,29 +538,24 @@ impl SigningState {
                 };
                 self.sessions.start(args, myself.get_cell()).await.map_err(|error| {
                     tracing::error!(session = %hash, %error, "failed to start a session");
-                    Code::Internal
+                    (Code::Internal, [me].into())
                 })
             }
-            Err(code) => Err(code),
+            (None, Err(code)) => Err((code, [me].into())),
         };
-        if let Err(code) = started {
-            self.call_off(&sheet, code);
-            let me = self.args.identity.id();
-            let aborted = Aborted { code, culprits: [me].into(), round: 0, reported_by: None };
-            self.aborted(myself, hash, aborted);
+        if let Err((code, culprits)) = started {
+            self.call_off(&sheet, code, &culprits);
+            self.aborted(myself, hash, Aborted { code, culprits, round: 0, reported_by: None });
         }
     }
 
     /// Tells the others that a session which this node agreed to does not start here.
-    fn call_off(&mut self, sheet: &SheetContext, code: Code) {
-        let (me, coordinator) = (self.args.identity.id(), sheet.sheet.coordinator);
+    fn call_off(&mut self, sheet: &SheetContext, code: Code, culprits: &BTreeSet<NodeId>) {
+        let me = self.args.identity.id();
         self.sessions.ended(sheet.hash);
-        if coordinator != me {
-            self.send(coordinator, sheet.hash, refusal(code));
-            return;
-        }
         for participant in sheet.sheet.participants.iter().filter(|p| p.node != me) {
-            self.send(participant.node, sheet.hash, SessionBody::Abort { code, culprits: Vec::new(), round: 0 });
+            let culprits = culprits.iter().copied().collect();
+            self.send(participant.node, sheet.hash, SessionBody::Abort { code, culprits, round: 0 });
         }
     }
 
@@ -567,26 +589,23 @@ impl SigningState {
             }
             Ok(Admission::Answered(signature)) => {
                 self.sessions.tell(session, SessionMsg::Cancel(Code::Superseded));
-                if let Some(request) = self.requests.remove(key) {
-                    let public_key = request.prepared.derived.public_key;
-                    request.answer(&Ok(Signed { signature, public_key, session: None }));
+                request.session = None;
+                if request.waiters.is_empty() {
+                    self.requests.remove(key);
+                } else {
+                    let prepared = Arc::clone(&request.prepared);
+                    self.store(myself, prepared, None, signature, Durability::Synced);
                 }
             }
-            Ok(Admission::Conflict) => self.give_up(myself, key, session, Code::RequestConflict),
-            Err(code) => self.give_up(myself, key, session, code),
+            Ok(Admission::Conflict) => self.give_up(session, Code::RequestConflict),
+            Err(code) => self.give_up(session, code),
         }
     }
 
-    /// Ends a session, built or not, and with it the request.
-    fn give_up(&mut self, myself: &ActorRef<SigningMsg>, key: &RequestKey, session: SheetHash, code: Code) {
-        if self.sessions.actor(session).is_some() {
+    /// Ends a session, and with it the request; one whose engine is still being built, when that is over.
+    fn give_up(&mut self, session: SheetHash, code: Code) {
+        if !self.sessions.call_off(session, code, [self.args.identity.id()].into()) {
             self.sessions.tell(session, SessionMsg::Cancel(code));
-            return;
-        }
-        let me = self.args.identity.id();
-        let aborted = Aborted { code, culprits: [me].into(), round: 0, reported_by: None };
-        if self.requests.of_session(session).is_some_and(|request| request.prepared.key == *key) {
-            self.aborted(myself, session, aborted);
         }
     }
 
@@ -714,6 +733,9 @@ impl Drop for SigningState {
         self.requests.take_all().for_each(|request| request.answer(&Err(failure.clone())));
     }
 }
+
+/// How long after its deadline a request is given up: a session of this node, with the same deadline, reports first.
+const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
 fn send(args: &SigningArgs, to: NodeId, session: SheetHash, body: SessionBody) {
     let message = PeerMessage::Session { service: Service::Signing, session, body };

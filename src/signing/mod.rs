@@ -18,6 +18,8 @@ mod admission;
 mod check;
 mod prepare;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod wallets;
 
 pub use actor::{SigningActor, SigningMsg, SigningSnapshot};

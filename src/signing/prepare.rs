@@ -153,6 +153,16 @@ impl Desk {
         Ok(Prepared { request, content, key, certificate, derived, share, admission })
     }
 
+    /// As [`Desk::prepare`], for a client of this node. An answer that is stored already, perhaps by a participant without
+    /// clients, is made durable: whoever answers a client must find the answer again after a power cut.
+    pub(super) async fn prepare_for_client(&self, request: SignRequest) -> Result<Prepared, Failure> {
+        let prepared = self.prepare(request).await?;
+        if let Admission::Answered(signature) = prepared.admission {
+            self.store(&prepared, signature, Durability::Synced).await?;
+        }
+        Ok(prepared)
+    }
+
     /// The certificate of a wallet that is active here, or becomes so while it is waited for.
     async fn certificate(&self, key: &RequestKey) -> Result<Arc<WalletCertificate>, Failure> {
         let bytes = self.certified(&key.wallet).await.map_err(|error| storage_failure(&error))?;
