@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
+use super::answering::Answering;
 use super::pending::Pending;
 use super::prepare::{Admitted, KeygenArgs, NotActivated, Prepared};
 use super::{Commit, Generated, Resolution, Verdict};
@@ -15,7 +16,7 @@ use crate::protocol::keygen::{Keygen, KeygenOutput};
 use crate::protocol::{RunContext, rng};
 use crate::registry::View;
 use crate::secret::SecretBytes;
-use crate::session::{Aborted, Arrival, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext};
+use crate::session::{Aborted, Arrival, Intake, Outcome, SessionArgs, SessionEnd, SessionMsg, Sessions, SheetContext};
 use crate::storage::{Family, Listing};
 use crate::transport::{Inbound, PeerEvent, TransportMsg};
 use crate::wallet::{PENDING_PREFIX, WalletCertificate, WalletRecord, members};
@@ -150,6 +151,8 @@ pub struct KeygenSnapshot {
     pub running: BTreeSet<WalletId>,
     /// The wallets with pending shares that are not settled.
     pub unsettled: BTreeSet<WalletId>,
+    /// Members' queries that are being answered.
+    pub answering: usize,
     /// Wallets that became active on this node since it started.
     pub activated: u64,
     /// Runs that ended without one.
@@ -203,8 +206,8 @@ pub struct KeygenState {
     sessions: Sessions<KeygenOutput>,
     unsettled: BTreeMap<WalletId, Unsettled>,
     resolving: bool,
-    preparing: usize,
-    draining: Option<RpcReplyPort<()>>,
+    intake: Intake,
+    answering: Answering,
     activated: u64,
     aborted: u64,
     last_abort: Option<Aborted>,
@@ -225,14 +228,14 @@ impl Actor for KeygenActor {
     ) -> Result<KeygenState, ActorProcessingErr> {
         let view = Arc::new(View::empty(args.identity.id(), args.peers.ids()));
         let mut state = KeygenState {
+            intake: Intake::new(args.max_concurrent),
+            answering: Answering::default(),
             args,
             view,
             runs: BTreeMap::new(),
             sessions: Sessions::default(),
             unsettled: BTreeMap::new(),
             resolving: false,
-            preparing: 0,
-            draining: None,
             activated: 0,
             aborted: 0,
             last_abort: None,
@@ -264,7 +267,7 @@ impl Actor for KeygenActor {
             KeygenMsg::View(view) => state.view = view,
             KeygenMsg::Ended(end) => state.ended(&myself, end),
             KeygenMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
-            KeygenMsg::Drain(reply) => state.draining = Some(reply),
+            KeygenMsg::Drain(reply) => state.intake.drain(reply),
             KeygenMsg::Snapshot(reply) => {
                 let _ = reply.send(state.snapshot());
             }
@@ -276,12 +279,7 @@ impl Actor for KeygenActor {
             #[expect(clippy::panic, reason = "the harness injects it")]
             KeygenMsg::InjectPanic => panic!("injected"),
         }
-        if state.runs.is_empty()
-            && state.preparing == 0
-            && let Some(reply) = state.draining.take()
-        {
-            let _ = reply.send(());
-        }
+        state.intake.settle(state.runs.is_empty());
         Ok(())
     }
 
@@ -304,6 +302,7 @@ impl KeygenState {
         KeygenSnapshot {
             running: self.runs.keys().cloned().collect(),
             unsettled: self.unsettled.keys().cloned().collect(),
+            answering: self.answering.len(),
             activated: self.activated,
             aborted: self.aborted,
             last_abort: self.last_abort.clone(),
@@ -344,18 +343,11 @@ impl KeygenState {
 
     /// A client asks for a wallet.
     fn generate(&mut self, myself: &ActorRef<KeygenMsg>, request: KeygenRequest, reply: Waiter) {
-        let refused = if self.draining.is_some() {
-            Some(Failure::new(Code::Cancelled, "the node is stopping"))
-        } else if self.runs.len() + self.preparing >= self.args.max_concurrent {
-            Some(Failure::new(Code::ConcurrencyLimit, "too many key generations are at work"))
-        } else {
-            None
-        };
-        if let Some(failure) = refused {
+        let of_clients = self.runs.values().filter(|run| !run.waiters.is_empty()).count();
+        if let Err(failure) = self.intake.request(of_clients) {
             let _ = reply.send(Err(failure));
             return;
         }
-        self.preparing += 1;
         let args = self.args.clone();
         Self::spawn(myself, async move { Work::Prepared { reply, result: args.prepare(request).await } });
     }
@@ -372,11 +364,10 @@ impl KeygenState {
                 if self.sessions.knows(session) {
                     return;
                 }
-                if self.draining.is_some() || self.runs.len() + self.preparing >= self.args.max_concurrent * 2 {
-                    self.send(from, session, refusal(Code::ConcurrencyLimit));
+                if let Err(code) = self.intake.proposal(from, self.runs.len()) {
+                    self.send(from, session, refusal(code));
                     return;
                 }
-                self.preparing += 1;
                 self.sessions.expect(session);
                 let args = self.args.clone();
                 Self::spawn(myself, async move {
@@ -428,7 +419,7 @@ impl KeygenState {
     async fn work(&mut self, myself: &ActorRef<KeygenMsg>, work: Work) {
         match work {
             Work::Prepared { reply, result } => {
-                self.preparing -= 1;
+                self.intake.prepared();
                 match result {
                     Ok(Admitted::New(prepared)) => self.coordinate(myself, prepared, reply).await,
                     Ok(Admitted::Exists(certificate)) => {
@@ -440,7 +431,7 @@ impl KeygenState {
                 }
             }
             Work::Checked { from, session, result } => {
-                self.preparing -= 1;
+                self.intake.checked(from);
                 self.sessions.checked(session);
                 let joined = match result {
                     Ok(checked) => {
@@ -482,6 +473,7 @@ impl KeygenState {
                 Err(code) => self.not_settled(&wallet, code),
             },
             Work::Answer { to, wallet, session, outcome } => {
+                self.answering.done(to);
                 self.transmit(to, PeerMessage::KeygenReply { wallet, session, outcome });
             }
         }
@@ -496,13 +488,20 @@ impl KeygenState {
     /// Starts a session for a client's request.
     async fn coordinate(&mut self, myself: &ActorRef<KeygenMsg>, prepared: Prepared, reply: Waiter) {
         let wallet = prepared.request.wallet();
+        let duplicate = |reason| Err(Failure::new(Code::SessionDuplicate, reason));
         if let Some(run) = self.runs.get_mut(wallet) {
-            if run.content == prepared.content {
+            if run.phase == Phase::FailedStoring {
+                let _ = reply.send(duplicate(NOT_SETTLED));
+            } else if run.content == prepared.content {
                 run.waiters.push(reply);
             } else {
-                let reason = "another key generation for this wallet is at work";
-                let _ = reply.send(Err(Failure::new(Code::SessionDuplicate, reason)));
+                let _ = reply.send(duplicate("another key generation for this wallet is at work"));
             }
+            return;
+        }
+        if self.unsettled.contains_key(wallet) {
+            // Its shares became pending after the request was looked into.
+            let _ = reply.send(duplicate(NOT_SETTLED));
             return;
         }
         match self.propose(&prepared) {
@@ -567,6 +566,10 @@ impl KeygenState {
             return Ok(());
         }
         let wallet = prepared.request.wallet();
+        if self.unsettled.contains_key(wallet) {
+            // Its shares became pending after the proposal was checked.
+            return Err(Code::SessionDuplicate);
+        }
         let mut waiters = Vec::new();
         if let Some(run) = self.runs.get_mut(wallet) {
             let (running, proposed) = (&run.sheet.sheet, &sheet.sheet);
@@ -742,7 +745,9 @@ impl KeygenState {
                 tracing::info!(%wallet, %session, "wallet active");
                 self.activated += 1;
                 self.unsettled.remove(&wallet);
-                if let Some(run) = self.runs.remove(&wallet) {
+                if self.run_of(session).is_some()
+                    && let Some(run) = self.runs.remove(&wallet)
+                {
                     answer(run.waiters, &Ok(Generated { certificate, fresh: true }));
                 }
             }
@@ -872,6 +877,10 @@ impl KeygenState {
             self.transmit(from, PeerMessage::KeygenReply { wallet, session, outcome });
             return;
         }
+        if !self.answering.begin(from) {
+            // It asks again.
+            return;
+        }
         let args = self.args.clone();
         Self::spawn(myself, async move {
             let outcome = match args.certificate(&wallet).await {
@@ -982,6 +991,9 @@ impl Drop for KeygenState {
         }
     }
 }
+
+/// Why a wallet's name is taken.
+pub(super) const NOT_SETTLED: &str = "an earlier key generation for this wallet is not settled yet";
 
 /// The most pending records read at a time.
 const PENDING_PAGE: usize = 256;

@@ -14,10 +14,13 @@
 //! and it sets the share aside and frees the name.
 
 mod actor;
+mod answering;
 mod commit;
 mod pending;
 mod prepare;
 mod resolution;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
 pub use commit::Commit;
