@@ -16,11 +16,16 @@
 mod actor;
 mod answering;
 mod commit;
+mod committing;
+mod coordinate;
 mod pending;
 mod prepare;
 mod resolution;
+mod run;
+mod settling;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
 pub use commit::Commit;

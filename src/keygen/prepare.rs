@@ -19,7 +19,7 @@ use crate::pairing::Bans;
 use crate::policy::Policy;
 use crate::protocol::keygen::KeygenOutput;
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, SheetContext};
+use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
 use crate::signing::check_frame;
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
@@ -28,6 +28,7 @@ use crate::wallet::{
     RECORD_DOMAIN, WalletCertificate, WalletError, WalletRecord, certificate_key, orphan_key, pending_key, share_key,
 };
 use crate::wire::codec;
+use crate::wire::message::Service;
 use crate::wire::request::KeygenRequest;
 use crate::wire::sheet::Task;
 use crate::wire::transcript::Transcript;
@@ -130,6 +131,19 @@ fn content_key(wallet: &WalletId) -> Vec<u8> {
 }
 
 impl KeygenArgs {
+    /// What its sessions have in common.
+    pub(super) fn kit(&self) -> SessionKit<KeygenOutput> {
+        SessionKit {
+            post: Post::new(self.identity.id(), Service::Keygen, self.transport.clone()),
+            identity: Arc::clone(&self.identity),
+            peers: Arc::clone(&self.peers),
+            bans: Arc::clone(&self.bans),
+            pool: self.pool.clone(),
+            clock: self.clock,
+            owner: Arc::new(self.myself.clone()),
+        }
+    }
+
     /// Checks who asks, and whether the wallet is new.
     pub(super) async fn prepare(&self, request: KeygenRequest) -> Result<Admitted, Failure> {
         let policy = Arc::clone(&self.policy);

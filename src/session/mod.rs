@@ -16,16 +16,20 @@ mod actor;
 mod early;
 mod intake;
 mod pool;
+mod post;
+mod sheet;
 mod step;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{Hold, SessionActor, SessionArgs, SessionMsg, SessionSnapshot};
+pub use actor::{Hold, SessionActor, SessionArgs, SessionKit, SessionMsg, SessionSnapshot};
 pub use intake::Intake;
 pub use pool::CryptoPool;
+pub use post::Post;
+pub use sheet::{Draft, SHEET_DOMAIN, SheetContext};
 pub use step::PAYLOAD_DOMAIN;
-pub use table::{Arrival, SHEET_DOMAIN, Sessions, SheetContext};
+pub use table::Sessions;
 
 use std::collections::BTreeSet;
 

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{
-    Aborted, CryptoPool, Hold, Outcome, PAYLOAD_DOMAIN, SessionActor, SessionArgs, SessionEnd, SessionMsg, SheetContext,
+    Aborted, CryptoPool, Hold, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd, SessionKit,
+    SessionMsg, SheetContext,
 };
 use crate::error::Code;
 use crate::ids::{Epoch, NodeId, PartyIndex, SessionId, SheetHash, Threshold};
@@ -114,17 +115,18 @@ impl Rig {
         let engine = Arc::new(());
         let session = sheet.hash;
         let args = SessionArgs {
-            service: Service::Pairing,
             sheet,
             party: Box::new(Greeter { peer: participants[1].index, heard: false, _alive: Arc::clone(&engine) }),
             hold: hold.then(|| Hold { from_round: 1, told: Arc::clone(&owner) as Arc<dyn Deliver<Held>> }),
-            identity: Arc::clone(bench.identity(0)),
-            peers: Arc::clone(&bench.peers),
-            transport: to_transport,
-            bans: Arc::new(NoBans),
-            pool: bench.pool.clone(),
-            clock: bench.clock,
-            owner,
+            kit: SessionKit {
+                post: Post::new(bench.id(0), Service::Pairing, to_transport),
+                identity: Arc::clone(bench.identity(0)),
+                peers: Arc::clone(&bench.peers),
+                bans: Arc::new(NoBans),
+                pool: bench.pool.clone(),
+                clock: bench.clock,
+                owner,
+            },
         };
         let (actor, _) = Actor::spawn(None, SessionActor::default(), args).await.unwrap();
         Self { bench, session, actor, ends, engine, _transport: transport }

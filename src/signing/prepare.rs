@@ -24,11 +24,12 @@ use crate::protocol::share::KeyShare;
 use crate::protocol::verify::verify;
 use crate::protocol::{Party, RunContext, rng};
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, SheetContext};
+use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
 use crate::wallet::{WalletCertificate, certificate_key, pending_key, share_key};
+use crate::wire::message::Service;
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::Task;
 
@@ -112,6 +113,21 @@ pub(super) fn storage_failure(error: &StorageError) -> Failure {
 pub(super) struct Desk {
     pub args: SigningArgs,
     pub wallets: Wallets,
+}
+
+impl SigningArgs {
+    /// What its sessions have in common.
+    pub(super) fn kit(&self) -> SessionKit<Signature> {
+        SessionKit {
+            post: Post::new(self.identity.id(), Service::Signing, self.transport.clone()),
+            identity: Arc::clone(&self.identity),
+            peers: Arc::clone(&self.peers),
+            bans: Arc::new(self.pairing.clone()),
+            pool: self.pool.clone(),
+            clock: self.clock,
+            owner: Arc::new(self.myself.clone()),
+        }
+    }
 }
 
 impl Desk {

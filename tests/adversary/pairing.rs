@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate::error::Code;
 use quorate::ids::{Epoch, NodeId, PartyIndex, SessionId, SheetHash, Threshold};
-use quorate::pairing::{PairUnavailable, PairingActor, PairingMsg};
+use quorate::pairing::{PairUnavailable, PairingActor, PairingMsg, Stored};
 use quorate::protocol::pair::{PairSetup, PairState};
 use quorate::protocol::{Party, Progress, RunContext};
 use quorate::registry::RegistryMsg;
@@ -203,7 +203,7 @@ async fn banned_pair__should_have_no_state_and_get_none_when_the_ban_is_lifted()
     let state = Ok(rig.set_up(&sheet).await);
     eventually(|| async { rig.epoch().await }).await;
     rig.ban().await;
-    rig.pairing.cast(PairingMsg::Stored { peer, state }).unwrap();
+    rig.pairing.cast(PairingMsg::Stored(Stored { peer, state })).unwrap();
     assert_eq!(rig.epoch().await, None, "a banned pair is not announced");
     rig.pairing.call(PATIENCE, |reply| PairingMsg::LiftBan { peer, reply }).await.unwrap().unwrap();
     let peers = BTreeSet::from([peer]);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::Code;
 use crate::keys::Signature;
-use crate::signing::actor::{TaskDone, Work};
+use crate::signing::work::Work;
 use crate::signing::{AdmissionRecord, RequestKey};
 use crate::storage::{Batch, Durability, Family};
 use crate::testing::eventually;
@@ -48,7 +48,7 @@ async fn false_answer__should_not_end_a_request_that_has_another_session() {
     // Member 0, of the lowest id, takes the request over while an answer for it is being verified, and found wanting.
     let session = rig.joined("r", Duration::from_secs(20)).await;
     let key = rig.key("r");
-    rig.signing.cast(SigningMsg::Task(TaskDone(Work::FalseAnswer { key, from }))).unwrap();
+    rig.signing.cast(Work::FalseAnswer { key, from }.into()).unwrap();
     let snapshot = rig.snapshot().await;
     assert_eq!((snapshot.requests, snapshot.sessions.contains(&session)), (1, true));
     assert!(!answer.is_finished());
@@ -61,7 +61,7 @@ async fn refusal__should_say_why_when_the_engine_is_still_being_built() {
     let (_, session) = rig.proposal().await;
     let (reply, states) = rig.pair_states().await;
     let (key, result) = (rig.key("r"), Err(Code::StorageWrite));
-    rig.signing.cast(SigningMsg::Task(TaskDone(Work::Admitted { key, session, result }))).unwrap();
+    rig.signing.cast(Work::Admitted { key, session, result }.into()).unwrap();
     rig.snapshot().await;
     reply.send(Ok(states)).unwrap();
     let said = rig.said(session).await;
