@@ -43,7 +43,7 @@ impl Begun {
 /// The sessions of one coordinator actor.
 ///
 /// When the table goes, its coordinator actor has failed or stopped: the sessions are killed with it, and the table
-/// tells their other participants.
+/// tells their other participants, also those of sessions that were about to start.
 pub struct Sessions<O> {
     kit: SessionKit<O>,
     running: BTreeMap<SheetHash, Running<O>>,
@@ -60,8 +60,9 @@ pub struct Sessions<O> {
 
 impl<O> Drop for Sessions<O> {
     fn drop(&mut self) {
-        for running in self.running.values().filter(|running| !self.ended.contains(&running.sheet.hash)) {
-            self.announce_abort(&running.sheet);
+        let running = self.running.values().filter(|running| !self.ended.contains(&running.sheet.hash));
+        for sheet in running.map(|running| &running.sheet).chain(self.begun.values().map(|begun| &begun.sheet)) {
+            self.announce_abort(sheet);
         }
     }
 }

@@ -19,12 +19,12 @@ use crate::ids::{Epoch, NodeId, Scheme, SessionId, SheetHash, Threshold, WalletI
 use crate::pairing::{PairUnavailable, PairingMsg};
 use crate::protocol::pair::{PairState, testbed};
 use crate::registry::{PeerStatus, View};
-use crate::session::{CryptoPool, SHEET_DOMAIN};
+use crate::session::CryptoPool;
 use crate::storage::StorageHandle;
 use crate::supervision::Address;
 use crate::testing::{Bench, PATIENCE, PlantedWallet, Probe, ProbeInbox, Silence};
-use crate::transport::{Credit, Inbound, PeerEvent, TransportMsg};
-use crate::wire::message::{PeerMessage, Service, SessionBody};
+use crate::transport::{PeerEvent, TransportMsg};
+use crate::wire::message::{Service, SessionBody};
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
 
@@ -114,9 +114,9 @@ impl Rig {
     }
 
     fn propose(&self, sheet: &Sheet) -> SheetHash {
-        let (bytes, session) = sheet.seal().unwrap();
-        let signature = self.bench.identity(0).sign(SHEET_DOMAIN, &[&session.0]);
-        self.say(0, session, SessionBody::Propose { sheet: bytes, signature });
+        let (session, proposal) = self.bench.proposal(0, sheet);
+        let inbound = self.bench.said_by(0, Service::Signing, session, proposal);
+        self.signing.cast(SigningMsg::Peer(inbound)).unwrap();
         session
     }
 
@@ -127,35 +127,14 @@ impl Rig {
         session
     }
 
-    fn say(&self, from: usize, session: SheetHash, body: SessionBody) {
-        let message = PeerMessage::Session { service: Service::Signing, session, body };
-        let inbound = Inbound { from: self.bench.id(from), message, credit: Credit::none() };
-        self.signing.cast(SigningMsg::Peer(inbound)).unwrap();
-    }
-
     /// Whom the member proposes a session to next, and its name.
     async fn proposal(&mut self) -> (NodeId, SheetHash) {
-        self.transport
-            .find(|message| match message {
-                TransportMsg::Send {
-                    to,
-                    message: PeerMessage::Session { session, body: SessionBody::Propose { .. }, .. },
-                } => Some((to, session)),
-                _ => None,
-            })
-            .await
+        self.transport.proposal().await
     }
 
     /// What is said next in a session.
-    async fn said(&mut self, wanted: SheetHash) -> SessionBody {
-        self.transport
-            .find(|message| match message {
-                TransportMsg::Send { message: PeerMessage::Session { session, body, .. }, .. } if session == wanted => {
-                    Some(body)
-                }
-                _ => None,
-            })
-            .await
+    async fn said(&mut self, session: SheetHash) -> SessionBody {
+        self.transport.sent(session).await.1
     }
 
     /// The next question for pair states, with all that answer it.

@@ -55,3 +55,17 @@ async fn session__should_not_start_after_its_deadline() {
         "no peer is to blame"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session__should_be_called_off_when_signing_fails_while_its_engine_is_built() {
+    let mut rig = Rig::start(|_| ()).await;
+    let answer = rig.ask(Scheme::Ecdsa, "r");
+    let (_, session) = rig.proposal().await;
+    let _asked = rig.pair_states().await;
+    rig.signing.cast(SigningMsg::InjectPanic).unwrap();
+    assert_eq!(answer.await.unwrap().unwrap_err().code, Code::Cancelled);
+    match rig.said(session).await {
+        SessionBody::Abort { code: Code::Cancelled, culprits, .. } => assert_eq!(culprits, vec![rig.bench.id(ME)]),
+        other => panic!("{other:?}"),
+    }
+}
