@@ -8,12 +8,12 @@ use quorate::pairing::{PairUnavailable, PairingActor, PairingMsg, Stored};
 use quorate::protocol::pair::{PairSetup, PairState};
 use quorate::protocol::{Party, Progress, RunContext};
 use quorate::registry::RegistryMsg;
-use quorate::session::{PAYLOAD_DOMAIN, SHEET_DOMAIN};
+use quorate::session::PAYLOAD_DOMAIN;
 use quorate::signing::MAX_DEADLINE_AHEAD_MS;
 use quorate::supervision::Address;
 use quorate::testing::{Bench, PATIENCE, Probe, ProbeInbox};
-use quorate::transport::{Credit, Inbound, TransportMsg};
-use quorate::wire::message::{PeerMessage, SecretPayload, Service, SessionBody};
+use quorate::transport::TransportMsg;
+use quorate::wire::message::{SecretPayload, Service, SessionBody};
 use quorate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -59,28 +59,19 @@ impl Rig {
     }
 
     fn say(&self, session: SheetHash, body: SessionBody) {
-        let message = PeerMessage::Session { service: Service::Pairing, session, body };
-        let inbound = Inbound { from: self.bench.id(LIAR), message, credit: Credit::none() };
+        let inbound = self.bench.said_by(LIAR, Service::Pairing, session, body);
         self.pairing.cast(PairingMsg::Peer(inbound)).unwrap();
     }
 
     fn propose(&self, sheet: &Sheet) -> SheetHash {
-        let (bytes, session) = sheet.seal().unwrap();
-        let signature = self.bench.identity(LIAR).sign(SHEET_DOMAIN, &[&session.0]);
-        self.say(session, SessionBody::Propose { sheet: bytes, signature });
+        let (session, proposal) = self.bench.proposal(LIAR, sheet);
+        self.say(session, proposal);
         session
     }
 
     /// What the victim says next in a session.
-    async fn said(&mut self, wanted: SheetHash) -> SessionBody {
-        self.transport
-            .find(|message| match message {
-                TransportMsg::Send { message: PeerMessage::Session { session, body, .. }, .. } if session == wanted => {
-                    Some(body)
-                }
-                _ => None,
-            })
-            .await
+    async fn said(&mut self, session: SheetHash) -> SessionBody {
+        self.transport.sent(session).await.1
     }
 
     async fn refused(&mut self, sheet: &Sheet, lie: &str, expected: Code) {

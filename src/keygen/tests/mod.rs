@@ -16,7 +16,7 @@ use super::{Generated, KeygenActor, KeygenArgs, KeygenMsg, KeygenSnapshot};
 use crate::error::Failure;
 use crate::ids::{Scheme, SessionId, SheetHash, Threshold, WalletId};
 use crate::pairing::PairingMsg;
-use crate::session::{CryptoPool, SHEET_DOMAIN};
+use crate::session::CryptoPool;
 use crate::storage::{StorageHandle, StorageTimeouts};
 use crate::supervision::Address;
 use crate::testing::{Bench, PATIENCE, Probe, ProbeInbox, Silence, eventually};
@@ -101,14 +101,14 @@ impl Rig {
     }
 
     fn propose(&self, sheet: &Sheet) -> SheetHash {
-        let (bytes, session) = sheet.seal().unwrap();
-        let signature = self.bench.identity(0).sign(SHEET_DOMAIN, &[&session.0]);
-        self.say(0, session, SessionBody::Propose { sheet: bytes, signature });
+        let (session, proposal) = self.bench.proposal(0, sheet);
+        self.say(0, session, proposal);
         session
     }
 
     fn say(&self, from: usize, session: SheetHash, body: SessionBody) {
-        self.send(from, PeerMessage::Session { service: Service::Keygen, session, body });
+        let inbound = self.bench.said_by(from, Service::Keygen, session, body);
+        self.keygen.cast(KeygenMsg::Peer(inbound)).unwrap();
     }
 
     fn reply(&self, from: usize, wallet: &WalletId, session: SheetHash, outcome: KeygenOutcome) {
@@ -121,15 +121,8 @@ impl Rig {
     }
 
     /// What is said next in a session.
-    async fn said(&mut self, wanted: SheetHash) -> SessionBody {
-        self.transport
-            .find(|message| match message {
-                TransportMsg::Send { message: PeerMessage::Session { session, body, .. }, .. } if session == wanted => {
-                    Some(body)
-                }
-                _ => None,
-            })
-            .await
+    async fn said(&mut self, session: SheetHash) -> SessionBody {
+        self.transport.sent(session).await.1
     }
 
     async fn snapshot(&self) -> KeygenSnapshot {
