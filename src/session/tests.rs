@@ -25,7 +25,7 @@ use crate::transport::{Credit, TransportMsg};
 use crate::wire::message::{SecretPayload, Service, SessionBody};
 use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
 
-const DEADLINE: Duration = Duration::from_millis(300);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Says hello to its peer in round 1, and is through when it has heard from it.
 struct Greeter {

@@ -37,7 +37,7 @@ async fn session__should_not_start_with_a_peer_that_was_lost_while_its_engine_wa
 async fn session__should_not_start_after_its_deadline() {
     // The states take longer than the deadline to set up.
     testbed::established();
-    let deadline = Duration::from_millis(300);
+    let deadline = Duration::from_secs(2);
     let mut rig = Rig::start(|args| args.deadline = deadline).await;
     let answer = rig.ask(Scheme::Ecdsa, "r");
     let (_, session) = rig.proposal().await;
