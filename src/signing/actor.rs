@@ -257,7 +257,7 @@ impl SigningState {
                 }
             }
             Work::Relaunch(key) => self.launch(myself, &key),
-            Work::Overdue(key) => self.overdue(&key),
+            Work::Overdue { key, deadline_ms } => self.overdue(&key, deadline_ms),
             Work::Built { sheet, result } => self.built(myself, sheet, result).await,
             Work::Admitted { key, session, result } => self.admitted(myself, &key, session, result),
             Work::Stored { key, session, signature, durability, result } => {

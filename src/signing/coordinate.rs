@@ -68,14 +68,18 @@ impl SigningState {
         Timer::of(async move {
             tokio::time::sleep_until(at).await;
             // Signing that is gone has told its clients so.
-            let _ = myself.cast(Work::Overdue(key).into());
+            let _ = myself.cast(Work::Overdue { key, deadline_ms }.into());
         })
     }
 
     /// The clients of a request have waited long enough: their answer would come from another node's session, which has
     /// its own time.
-    pub(super) fn overdue(&mut self, key: &RequestKey) {
+    pub(super) fn overdue(&mut self, key: &RequestKey, deadline_ms: u64) {
         let Some(request) = self.requests.get_mut(key) else { return };
+        if request.coordination.as_ref().is_none_or(|coordination| coordination.deadline_ms != deadline_ms) {
+            // That was an earlier run of the same request.
+            return;
+        }
         let culprits = request.session.iter().map(|attempt| attempt.sheet.sheet.coordinator).collect();
         let aborted = Aborted { code: Code::SessionTimeout, culprits, round: 0, reported_by: None };
         request.coordination = None;

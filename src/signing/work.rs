@@ -24,7 +24,7 @@ pub(super) enum Work {
     /// The pause before a retry is over.
     Relaunch(RequestKey),
     /// The clients of a request have waited long enough.
-    Overdue(RequestKey),
+    Overdue { key: RequestKey, deadline_ms: u64 },
     /// An engine is built.
     Built { sheet: Arc<SheetContext>, result: Result<(Box<dyn Party<Output = Signature>>, u8), Code> },
     /// A request's content is durable, or must not run.

@@ -68,3 +68,14 @@ async fn refusal__should_say_why_when_the_engine_is_still_being_built() {
     assert!(matches!(said, SessionBody::Abort { code: Code::StorageWrite, .. }), "{said:?}");
     assert_eq!(answer.await.unwrap().unwrap_err().code, Code::StorageWrite);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_of_an_earlier_clients_time__should_not_end_a_later_one() {
+    let mut rig = Rig::start(|_| ()).await;
+    let answer = rig.ask(Scheme::Ed25519, "r");
+    rig.proposal().await;
+    let (key, deadline_ms) = (rig.key("r"), rig.bench.clock.now_ms());
+    rig.signing.cast(Work::Overdue { key, deadline_ms }.into()).unwrap();
+    assert_eq!(rig.snapshot().await.requests, 1);
+    assert!(!answer.is_finished());
+}
