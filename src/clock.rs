@@ -33,6 +33,12 @@ impl Clock {
         self.started_ms.saturating_add(elapsed)
     }
 
+    /// What this clock will show after a time.
+    #[must_use]
+    pub fn deadline_ms(&self, within: Duration) -> u64 {
+        self.now_ms().saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// The moment at which this clock will show `deadline_ms`: now, if it is past.
     #[must_use]
     pub fn instant_of(&self, deadline_ms: u64) -> Instant {

@@ -14,10 +14,18 @@
 //! and it sets the share aside and frees the name.
 
 mod actor;
+mod answering;
 mod commit;
+mod committing;
+mod coordinate;
 mod pending;
 mod prepare;
 mod resolution;
+mod run;
+mod settling;
+#[cfg(test)]
+mod tests;
+mod work;
 
 pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
 pub use commit::Commit;

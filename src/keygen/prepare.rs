@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::KeygenMsg;
+use super::actor::NOT_SETTLED;
 use super::pending::Pending;
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
@@ -18,7 +19,7 @@ use crate::pairing::Bans;
 use crate::policy::Policy;
 use crate::protocol::keygen::KeygenOutput;
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, SheetContext};
+use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
 use crate::signing::check_frame;
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
@@ -27,6 +28,7 @@ use crate::wallet::{
     RECORD_DOMAIN, WalletCertificate, WalletError, WalletRecord, certificate_key, orphan_key, pending_key, share_key,
 };
 use crate::wire::codec;
+use crate::wire::message::Service;
 use crate::wire::request::KeygenRequest;
 use crate::wire::sheet::Task;
 use crate::wire::transcript::Transcript;
@@ -129,6 +131,19 @@ fn content_key(wallet: &WalletId) -> Vec<u8> {
 }
 
 impl KeygenArgs {
+    /// What its sessions have in common.
+    pub(super) fn kit(&self) -> SessionKit<KeygenOutput> {
+        SessionKit {
+            post: Post::new(self.identity.id(), Service::Keygen, self.transport.clone()),
+            identity: Arc::clone(&self.identity),
+            peers: Arc::clone(&self.peers),
+            bans: Arc::clone(&self.bans),
+            pool: self.pool.clone(),
+            clock: self.clock,
+            owner: Arc::new(self.myself.clone()),
+        }
+    }
+
     /// Checks who asks, and whether the wallet is new.
     pub(super) async fn prepare(&self, request: KeygenRequest) -> Result<Admitted, Failure> {
         let policy = Arc::clone(&self.policy);
@@ -145,10 +160,7 @@ impl KeygenArgs {
             let pending = self.storage.get(Family::Shares, pending_key(wallet)).await;
             return match pending.map_err(|error| storage_failure(&error))? {
                 None => Ok(Admitted::New(Prepared { request, content })),
-                Some(_) => {
-                    let reason = "an earlier key generation for this wallet is not settled yet";
-                    Err(Failure::new(Code::SessionDuplicate, reason))
-                }
+                Some(_) => Err(Failure::new(Code::SessionDuplicate, NOT_SETTLED)),
             };
         };
         let stored = self.storage.get(Family::Results, content_key(wallet)).await.map_err(|e| storage_failure(&e))?;
@@ -234,17 +246,28 @@ impl KeygenArgs {
             Err(StorageError::ConditionFailed(_)) => Err(Code::KeyAlreadyExists),
             Err(error) => {
                 tracing::error!(%error, "failed to store new shares");
-                // A write without an answer may have taken effect all the same. Until the store says, this task does
+                // A write without an answer may take effect all the same, also later. Until the store says, this task does
                 // not end, so that the node never claims to hold no share while it may.
                 loop {
-                    match self.pending(wallet).await {
-                        Ok(Some(stored)) if stored.session == sheet.hash => return Ok(stored),
-                        Ok(_) => return Err(error.code()),
-                        Err(_) => tokio::time::sleep(self.resolve_every).await,
+                    if self.writes_are_through(wallet).await
+                        && let Ok(stored) = self.pending(wallet).await
+                    {
+                        let own = stored.filter(|stored| stored.session == sheet.hash);
+                        return own.ok_or(error.code());
                     }
+                    tokio::time::sleep(self.resolve_every).await;
                 }
             }
         }
+    }
+
+    /// Whether all earlier writes of pending shares of a wallet have taken effect, or never will: writes are done one
+    /// after the other, and this is one that changes nothing.
+    async fn writes_are_through(&self, wallet: &WalletId) -> bool {
+        let key = pending_key(wallet);
+        let nothing = Batch::new().require_absent(Family::Shares, key.clone()).delete(Family::Shares, key);
+        let answer = self.storage.write(nothing, Durability::Synced).await;
+        matches!(answer, Ok(()) | Err(StorageError::ConditionFailed(_)))
     }
 
     /// The pending shares of a wallet, if there are any.
@@ -265,7 +288,9 @@ impl KeygenArgs {
         wallet: &WalletId,
         signatures: BTreeMap<NodeId, [u8; 64]>,
     ) -> Result<Arc<WalletCertificate>, NotActivated> {
-        let pending = self.pending(wallet).await.map_err(|e| e.code())?.ok_or(Code::KeyNotFound)?;
+        let Some(pending) = self.pending(wallet).await.map_err(|e| e.code())? else {
+            return self.activated(wallet).await;
+        };
         let (record, peers) = (pending.record.clone(), Arc::clone(&self.peers));
         let joined = self.pool.run(move || WalletCertificate::new(record, signatures, &peers)).await;
         let certificate = joined.map_err(|_| Code::Internal)??;
@@ -279,7 +304,9 @@ impl KeygenArgs {
         wallet: &WalletId,
         certificate: Vec<u8>,
     ) -> Result<Arc<WalletCertificate>, NotActivated> {
-        let pending = self.pending(wallet).await.map_err(|e| e.code())?.ok_or(Code::KeyNotFound)?;
+        let Some(pending) = self.pending(wallet).await.map_err(|e| e.code())? else {
+            return self.activated(wallet).await;
+        };
         let peers = Arc::clone(&self.peers);
         let decoded = self.pool.run(move || WalletCertificate::decode(&certificate, &peers)).await;
         let certificate = decoded.map_err(|_| Code::Internal)??;
@@ -288,6 +315,12 @@ impl KeygenArgs {
         }
         self.activate_with(wallet, &pending, &certificate).await?;
         Ok(Arc::new(certificate))
+    }
+
+    /// What is active where nothing is pending any more: an earlier write was answered too late, or not at all.
+    async fn activated(&self, wallet: &WalletId) -> Result<Arc<WalletCertificate>, NotActivated> {
+        let certificate = self.certificate(wallet).await.map_err(|failure| failure.code)?;
+        Ok(certificate.ok_or(Code::KeyNotFound)?)
     }
 
     async fn activate_with(
@@ -328,7 +361,10 @@ impl KeygenArgs {
     /// Sets pending shares aside for which, by what the members say, no certificate can exist. The name is free again;
     /// the shares stay, since a member that said so and signed all the same must not cost this node its share.
     pub(super) async fn set_aside(&self, wallet: &WalletId) -> Result<(), Code> {
-        let pending = self.pending(wallet).await.map_err(|error| error.code())?.ok_or(Code::KeyNotFound)?;
+        let Some(pending) = self.pending(wallet).await.map_err(|error| error.code())? else {
+            // An earlier write was answered too late, or not at all.
+            return Ok(());
+        };
         let batch = Batch::new()
             .require_absent(Family::Wallets, certificate_key(wallet))
             .put(Family::Shares, orphan_key(wallet, pending.session), pending.encode().map_err(|_| Code::Internal)?)

@@ -1,4 +1,4 @@
-//! The pairing actor: runs pair setups, keeps their results and the bans.
+//! The pairing actor: see the module's documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,22 +7,20 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::time::Instant;
 
+use super::records::{BanRecord, all, key_of, node_of};
+use super::setups::Stored;
 use super::{BanError, Banned, Bans, PairBook, PairUnavailable};
 use crate::clock::Clock;
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
-use crate::ids::{ClusterId, Epoch, NodeId, PartyIndex, SessionId, SheetHash};
-use crate::protocol::RunContext;
-use crate::protocol::pair::{PairSetup, PairState};
+use crate::ids::{ClusterId, Epoch, NodeId, SheetHash};
+use crate::protocol::pair::PairState;
 use crate::secret::SecretBytes;
-use crate::session::{Arrival, CryptoPool, Outcome, SessionArgs, SessionEnd, Sessions, SheetContext};
-use crate::signing::check_frame;
-use crate::storage::{Batch, Durability, Family, Listing, MAX_PAGE_RECORDS, Record, StorageError, StorageHandle};
-use crate::supervision::{Address, Deliver};
+use crate::session::{CryptoPool, Post, SessionEnd, SessionKit, Sessions};
+use crate::storage::{Batch, Durability, Family, Record, StorageHandle};
+use crate::supervision::{Address, Deliver, heard_as};
 use crate::transport::{Inbound, PeerEvent, Readiness, TransportMsg};
-use crate::wire::codec;
-use crate::wire::message::{PeerMessage, Service, SessionBody};
-use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
+use crate::wire::message::Service;
 
 /// What pairing takes.
 pub enum PairingMsg {
@@ -33,12 +31,7 @@ pub enum PairingMsg {
     /// A setup ended.
     Ended(SessionEnd<PairState>),
     /// A finished setup was stored, or not.
-    Stored {
-        /// With whom.
-        peer: NodeId,
-        /// Its state, and whether it is durable.
-        state: Result<PairState, Code>,
-    },
+    Stored(Stored),
     /// Asks for the states of the pairs with these peers.
     States {
         /// The peers.
@@ -75,23 +68,12 @@ pub enum PairingMsg {
     InjectPanic,
 }
 
-impl From<Inbound> for PairingMsg {
-    fn from(inbound: Inbound) -> Self {
-        Self::Peer(inbound)
-    }
-}
-
-impl From<PeerEvent> for PairingMsg {
-    fn from(event: PeerEvent) -> Self {
-        Self::Link(event)
-    }
-}
-
-impl From<SessionEnd<PairState>> for PairingMsg {
-    fn from(end: SessionEnd<PairState>) -> Self {
-        Self::Ended(end)
-    }
-}
+heard_as!(PairingMsg {
+    Inbound => Peer,
+    PeerEvent => Link,
+    SessionEnd<PairState> => Ended,
+    Stored => Stored,
+});
 
 /// What can be observed of pairing. No secret is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,14 +113,29 @@ pub struct PairingArgs {
     pub myself: Address<PairingMsg>,
 }
 
+impl PairingArgs {
+    /// What its sessions have in common.
+    fn kit(&self) -> SessionKit<PairState> {
+        SessionKit {
+            post: Post::new(self.identity.id(), Service::Pairing, self.transport.clone()),
+            identity: Arc::clone(&self.identity),
+            peers: Arc::clone(&self.peers),
+            bans: Arc::new(self.myself.clone()) as Arc<dyn Bans>,
+            pool: self.pool.clone(),
+            clock: self.clock,
+            owner: Arc::new(self.myself.clone()),
+        }
+    }
+}
+
 /// What pairing owns.
 pub struct PairingState {
-    args: PairingArgs,
-    book: PairBook,
-    sessions: Sessions<PairState>,
+    pub(super) args: PairingArgs,
+    pub(super) book: PairBook,
+    pub(super) sessions: Sessions<PairState>,
     /// With whom each running setup is.
-    with: BTreeMap<SheetHash, NodeId>,
-    serving: bool,
+    pub(super) with: BTreeMap<SheetHash, NodeId>,
+    pub(super) serving: bool,
 }
 
 /// Runs pair setups, keeps their results and the bans.
@@ -167,8 +164,8 @@ impl Actor for PairingActor {
                 book.ban(peer);
             }
         }
-        let state = PairingState { args, book, sessions: Sessions::default(), with: BTreeMap::new(), serving: false };
-        Ok(state)
+        let sessions = Sessions::new(args.kit());
+        Ok(PairingState { args, book, sessions, with: BTreeMap::new(), serving: false })
     }
 
     async fn handle(
@@ -184,7 +181,7 @@ impl Actor for PairingActor {
                 state.propose_due(&myself).await;
             }
             PairingMsg::Ended(end) => state.ended(&myself, end),
-            PairingMsg::Stored { peer, state: stored } => {
+            PairingMsg::Stored(Stored { peer, state: stored }) => {
                 match stored {
                     Ok(pair) => {
                         tracing::info!(%peer, epoch = %pair.epoch(), "pair setup stored");
@@ -239,11 +236,10 @@ impl Actor for PairingActor {
         event: SupervisionEvent,
         state: &mut PairingState,
     ) -> Result<(), ActorProcessingErr> {
-        if let Some(sheet) = state.sessions.gone(event).await {
-            tracing::error!(session = %sheet.hash, "a pair setup failed without a report");
-            if let Some(peer) = state.with.remove(&sheet.hash) {
-                state.failed(peer);
-            }
+        if let Some(sheet) = state.sessions.gone(event).await
+            && let Some(peer) = state.with.remove(&sheet.hash)
+        {
+            state.failed(peer);
         }
         Ok(())
     }
@@ -265,166 +261,12 @@ impl PairingState {
         }
     }
 
-    async fn peer(&mut self, myself: &ActorRef<PairingMsg>, inbound: Inbound) {
-        let Inbound { from, message, credit } = inbound;
-        let PeerMessage::Session { session, body, .. } = message else { return };
-        match body {
-            SessionBody::Propose { sheet, signature } => {
-                if self.sessions.knows(session) {
-                    return;
-                }
-                match self.check(from, session, sheet, signature) {
-                    Ok(context) => self.start(myself, from, context).await,
-                    Err(code) => {
-                        tracing::warn!(peer = %from, %session, %code, "pair setup refused");
-                        self.send(from, session, SessionBody::Refuse { code, answer: None });
-                    }
-                }
-            }
-            body => {
-                if self.sessions.route(session, from, body, credit) == Arrival::Dropped {
-                    tracing::debug!(peer = %from, %session, "message for no session");
-                }
-            }
-        }
-    }
-
-    /// Checks a proposal against everything this node knows.
-    fn check(
-        &mut self,
-        from: NodeId,
-        announced: SheetHash,
-        bytes: Vec<u8>,
-        signature: [u8; 64],
-    ) -> Result<SheetContext, Code> {
-        let context = SheetContext::open(from, announced, bytes, signature, &self.args.peers)?;
-        let Task::PairSetup { epoch } = context.sheet.task else { return Err(Code::MsgValidation) };
-        check_frame(&context.sheet, &self.args.cluster, self.args.clock.now_ms())?;
-        if context.sheet.participants != self.seats(from) {
-            return Err(Code::MsgValidation);
-        }
-        self.book.check_proposal(from, epoch)?;
-        // Ours with the same peer gives way to the one of the lower id.
-        for (&ours, _) in self.with.iter().filter(|(_, peer)| **peer == from) {
-            self.sessions.tell(ours, crate::session::SessionMsg::Cancel(Code::Superseded));
-        }
-        Ok(context)
-    }
-
-    /// The two participants of a setup with `peer`: index 1 for the lower id.
-    fn seats(&self, peer: NodeId) -> Vec<Participant> {
-        let mut nodes = [self.args.identity.id(), peer];
-        nodes.sort_unstable();
-        let seat = |(node, index): (NodeId, u8)| Some(Participant { node, index: PartyIndex::try_from(index).ok()? });
-        nodes.into_iter().zip(1..).filter_map(seat).collect()
-    }
-
-    /// Proposes every setup that is due.
-    async fn propose_due(&mut self, myself: &ActorRef<PairingMsg>) {
-        if !self.serving {
-            return;
-        }
-        for peer in self.book.due(Instant::now()) {
-            match self.proposal(peer) {
-                Ok(context) => {
-                    let (hash, proposal) = (context.hash, context.proposal());
-                    self.send(peer, hash, proposal);
-                    self.start(myself, peer, context).await;
-                }
-                Err(error) => {
-                    tracing::error!(%peer, %error, "failed to propose a pair setup");
-                    self.book.failed(peer, Instant::now());
-                }
-            }
-        }
-    }
-
-    fn proposal(&self, peer: NodeId) -> Result<SheetContext, ActorProcessingErr> {
-        let now_ms = self.args.clock.now_ms();
-        let session = SecretBytes::random(32)?;
-        let sheet = Sheet {
-            version: SHEET_VERSION,
-            cluster: self.args.cluster.clone(),
-            session: SessionId(session.expose().try_into()?),
-            task: Task::PairSetup { epoch: self.book.next_epoch(peer, now_ms) },
-            participants: self.seats(peer),
-            coordinator: self.args.identity.id(),
-            attempt: 1,
-            deadline_ms: now_ms.saturating_add(u64::try_from(self.args.deadline.as_millis())?),
-        };
-        Ok(SheetContext::propose(sheet, &self.args.identity)?)
-    }
-
-    /// Starts this node's side of a setup.
-    async fn start(&mut self, myself: &ActorRef<PairingMsg>, peer: NodeId, context: SheetContext) {
-        let (hash, sheet) = (context.hash, Arc::new(context));
-        match self.session_args(Arc::clone(&sheet)) {
-            Ok(args) => match self.sessions.start(args, myself.get_cell()).await {
-                Ok(()) => {
-                    tracing::info!(%peer, session = %hash, "pair setup begins");
-                    self.book.started(peer);
-                    self.with.insert(hash, peer);
-                    return;
-                }
-                Err(error) => tracing::error!(%peer, %error, "failed to start a pair setup"),
-            },
-            Err(error) => tracing::error!(%peer, %error, "failed to prepare a pair setup"),
-        }
-        self.book.failed(peer, Instant::now());
-        self.send(peer, hash, SessionBody::Refuse { code: Code::Internal, answer: None });
-    }
-
-    fn session_args(&self, sheet: Arc<SheetContext>) -> Result<SessionArgs<PairState>, ActorProcessingErr> {
-        let Task::PairSetup { epoch } = sheet.sheet.task else { return Err("not a pair setup".into()) };
-        let me = sheet.sheet.index_of(self.args.identity.id()).ok_or("this node takes no part")?;
-        let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
-        Ok(SessionArgs {
-            service: Service::Pairing,
-            sheet,
-            party: Box::new(PairSetup::new(&context, epoch)?),
-            hold: None,
-            identity: Arc::clone(&self.args.identity),
-            peers: Arc::clone(&self.args.peers),
-            transport: self.args.transport.clone(),
-            bans: Arc::new(self.args.myself.clone()) as Arc<dyn Bans>,
-            pool: self.args.pool.clone(),
-            clock: self.args.clock,
-            owner: Arc::new(self.args.myself.clone()),
-        })
-    }
-
-    /// A setup ended: a good one is stored before it is used or announced.
-    fn ended(&mut self, myself: &ActorRef<PairingMsg>, end: SessionEnd<PairState>) {
-        self.sessions.ended(end.session);
-        let Some(peer) = self.with.remove(&end.session) else { return };
-        match end.outcome {
-            Outcome::Done(pair) => {
-                let (storage, myself) = (self.args.storage.clone(), myself.clone());
-                tokio::spawn(async move {
-                    let stored = store(&storage, peer, &pair).await.map(|()| pair);
-                    // Pairing that is gone reads the store when it is back.
-                    let _ = myself.cast(PairingMsg::Stored { peer, state: stored });
-                });
-            }
-            Outcome::Aborted(aborted) => {
-                tracing::warn!(%peer, code = %aborted.code, round = aborted.round, "pair setup aborted");
-                self.failed(peer);
-            }
-        }
-    }
-
-    /// A setup with the peer failed; one that gave way to another has not.
-    fn failed(&mut self, peer: NodeId) {
-        if !self.with.values().any(|&with| with == peer) {
-            self.book.failed(peer, Instant::now());
-        }
-    }
-
     async fn ban(&mut self, peer: NodeId, session: SheetHash) -> Result<(), BanError> {
         // In memory first: whatever the store does, nothing uses the pair from here on.
         self.book.ban(peer);
         // One cheat must not have many runs: those under way with the peer end now.
         let _ = self.args.signing.deliver(Banned(peer));
+        self.sessions.cancel(Code::PairBanned, |sheet| sheet.index_of(peer).is_some());
         tracing::error!(%peer, %session, "pair banned from ECDSA");
         let record = BanRecord { session, at_ms: self.args.clock.now_ms() };
         let record = SecretBytes::from_vec(record.encode().map_err(|_| BanError::Storage)?);
@@ -449,46 +291,4 @@ impl PairingState {
         let _ = self.args.transport.cast(TransportMsg::SetReadiness(readiness));
         let _ = self.args.registry.deliver(epochs);
     }
-
-    fn send(&self, to: NodeId, session: SheetHash, body: SessionBody) {
-        let message = PeerMessage::Session { service: Service::Pairing, session, body };
-        // Without a transport there are no links; their loss ends the session.
-        let _ = self.args.transport.cast(TransportMsg::Send { to, message });
-    }
-}
-
-/// Makes a finished setup durable.
-async fn store(storage: &StorageHandle, peer: NodeId, pair: &PairState) -> Result<(), Code> {
-    let value = pair.to_secret_bytes().map_err(|_| Code::Internal)?;
-    let batch = Batch::new().put(Family::Pairs, key_of(peer), value);
-    storage.write(batch, Durability::Synced).await.map_err(|error| error.code())
-}
-
-/// Why and since when a pair is banned.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct BanRecord {
-    session: SheetHash,
-    at_ms: u64,
-}
-
-impl BanRecord {
-    fn encode(&self) -> Result<Vec<u8>, codec::CodecError> {
-        codec::encode(self, 256)
-    }
-}
-
-/// All records of a family that holds one per peer: one page.
-async fn all(storage: &StorageHandle, family: Family) -> Result<Vec<Record>, StorageError> {
-    let listing = Listing { family, prefix: Vec::new(), after: None, limit: MAX_PAGE_RECORDS };
-    storage.list(listing).await.map(|page| page.records)
-}
-
-/// The storage key of a peer's records.
-fn key_of(peer: NodeId) -> Vec<u8> {
-    peer.0.as_bytes().to_vec()
-}
-
-/// The peer of a storage key.
-fn node_of(key: &[u8]) -> Option<NodeId> {
-    uuid::Uuid::from_slice(key).ok().map(NodeId)
 }

@@ -75,10 +75,10 @@ impl PairBook {
         }
     }
 
-    /// Takes over a new setup that is durable now.
+    /// Takes over a new setup that is durable now, unless the pair has been banned since.
     pub fn hold(&mut self, peer: NodeId, state: PairState, now: Instant) {
         if let Some(pair) = self.pairs.get_mut(&peer) {
-            pair.state = Some(Arc::new(state));
+            pair.state = Some(state).filter(|_| !pair.banned).map(Arc::new);
             pair.running = false;
             pair.failures = 0;
             pair.wanted = false;

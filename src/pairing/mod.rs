@@ -8,9 +8,12 @@
 
 mod actor;
 mod book;
+mod records;
+mod setups;
 
 pub use actor::{PairingActor, PairingArgs, PairingMsg, PairingSnapshot};
 pub use book::{PairBook, PairUnavailable};
+pub use setups::Stored;
 
 use std::time::Duration;
 

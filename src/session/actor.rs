@@ -5,21 +5,20 @@ use std::mem;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::pool::Panicked;
 use super::step::{Incoming, Seat, SignedOutgoing, Stepped};
-use super::table::SheetContext;
-use super::{Aborted, CryptoPool, Held, Outcome, SessionEnd};
+use super::{Aborted, CryptoPool, Held, Outcome, Post, SessionEnd, SheetContext};
 use crate::clock::Clock;
 use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::NodeId;
 use crate::pairing::Bans;
 use crate::protocol::{Abort, AbortReason, Party};
-use crate::supervision::{Address, Deliver};
-use crate::transport::{Credit, TransportMsg};
-use crate::wire::message::{MAX_LISTED_NODES, PeerMessage, SecretPayload, Service, SessionBody};
+use crate::supervision::Deliver;
+use crate::transport::Credit;
+use crate::wire::message::{MAX_LISTED_NODES, SecretPayload, SessionBody};
 
 /// The most messages of one sender that wait while the engine computes: one for each round of the longest protocol.
 const MAX_WAITING_PER_SENDER: usize = 8;
@@ -83,57 +82,70 @@ pub struct Hold {
     pub told: Arc<dyn Deliver<Held>>,
 }
 
-/// What a session is started with.
-pub struct SessionArgs<O> {
-    /// The coordinator actor's service: where its peers' messages for this session go.
-    pub service: Service,
-    /// The agreed sheet.
-    pub sheet: Arc<SheetContext>,
-    /// The engine.
-    pub party: Box<dyn Party<Output = O>>,
-    /// Which messages wait for [`SessionMsg::Release`], if any do.
-    pub hold: Option<Hold>,
+/// What all sessions of one coordinator actor have in common.
+pub struct SessionKit<O> {
+    /// How they speak to their peers, whose messages for them come to the coordinator actor.
+    pub post: Post,
     /// This node.
     pub identity: Arc<NodeIdentity>,
     /// Everyone's keys.
     pub peers: Arc<PeerBook>,
-    /// The way to the peers.
-    pub transport: Address<TransportMsg>,
     /// Where bans are made durable.
     pub bans: Arc<dyn Bans>,
     /// Where engines compute.
     pub pool: CryptoPool,
     /// The clock of deadlines.
     pub clock: Clock,
-    /// Who gets the one report.
+    /// Who gets the one report of each.
     pub owner: Arc<dyn Deliver<SessionEnd<O>>>,
+}
+
+impl<O> Clone for SessionKit<O> {
+    fn clone(&self) -> Self {
+        Self {
+            post: self.post.clone(),
+            identity: Arc::clone(&self.identity),
+            peers: Arc::clone(&self.peers),
+            bans: Arc::clone(&self.bans),
+            pool: self.pool.clone(),
+            clock: self.clock,
+            owner: Arc::clone(&self.owner),
+        }
+    }
+}
+
+/// What a session is started with.
+pub struct SessionArgs<O> {
+    /// What it has in common with others.
+    pub kit: SessionKit<O>,
+    /// The agreed sheet.
+    pub sheet: Arc<SheetContext>,
+    /// The engine.
+    pub party: Box<dyn Party<Output = O>>,
+    /// Which messages wait for [`SessionMsg::Release`], if any do.
+    pub hold: Option<Hold>,
 }
 
 /// What a session owns.
 pub struct SessionState<O> {
-    args: SessionContext<O>,
+    kit: SessionKit<O>,
+    seat: Arc<Seat>,
+    hold: Option<Hold>,
     /// `None` while a step runs on the pool, and after the end.
     party: Option<Box<dyn Party<Output = O>>>,
     round: u8,
     awaited: BTreeSet<NodeId>,
     waiting: Vec<(Incoming, Credit)>,
+    /// The step that runs on the pool, or waits for a place there.
+    step: Option<AbortHandle>,
+    /// Whose messages that step takes.
+    computing: BTreeSet<NodeId>,
     /// `None` once released, or where nothing has to be held.
     held: Option<Vec<SignedOutgoing>>,
     finished: Option<O>,
     dropped: u64,
     ended: bool,
     deadline: JoinHandle<()>,
-}
-
-/// The unchanging part of the arguments.
-struct SessionContext<O> {
-    service: Service,
-    seat: Arc<Seat>,
-    hold: Option<Hold>,
-    transport: Address<TransportMsg>,
-    bans: Arc<dyn Bans>,
-    pool: CryptoPool,
-    owner: Arc<dyn Deliver<SessionEnd<O>>>,
 }
 
 /// Drives one [`Party`] to its end.
@@ -155,31 +167,28 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
         myself: ActorRef<SessionMsg<O>>,
         args: SessionArgs<O>,
     ) -> Result<SessionState<O>, ActorProcessingErr> {
-        let me = args.sheet.sheet.index_of(args.identity.id()).ok_or("this node takes no part in the session")?;
-        let deadline_at = args.clock.instant_of(args.sheet.sheet.deadline_ms);
+        let SessionArgs { kit, sheet, party, hold } = args;
+        let me = sheet.sheet.index_of(kit.identity.id()).ok_or("this node takes no part in the session")?;
+        let deadline_at = kit.clock.instant_of(sheet.sheet.deadline_ms);
         let target = myself.clone();
         let deadline = tokio::spawn(async move {
             tokio::time::sleep_until(deadline_at).await;
             // A session that is gone has no deadline.
             let _ = target.cast(SessionMsg::Deadline);
         });
-        let awaited = others(&args.sheet, args.identity.id());
-        let seat = Seat { me, sheet: args.sheet, identity: args.identity, peers: args.peers };
-        let held = args.hold.is_some().then(Vec::new);
+        let awaited = sheet.others(kit.identity.id()).collect();
+        let seat = Seat { me, sheet, identity: Arc::clone(&kit.identity), peers: Arc::clone(&kit.peers) };
+        let held = hold.is_some().then(Vec::new);
         let mut state = SessionState {
-            args: SessionContext {
-                service: args.service,
-                seat: Arc::new(seat),
-                hold: args.hold,
-                transport: args.transport,
-                bans: args.bans,
-                pool: args.pool,
-                owner: args.owner,
-            },
-            party: Some(args.party),
+            kit,
+            seat: Arc::new(seat),
+            hold,
+            party: Some(party),
             round: 1,
             awaited,
             waiting: Vec::new(),
+            step: None,
+            computing: BTreeSet::new(),
             held,
             finished: None,
             dropped: 0,
@@ -208,13 +217,13 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
                 state.complete(&myself);
             }
             SessionMsg::PeerDown(peer) => {
-                if state.args.seat.sheet.sheet.index_of(peer).is_some() {
+                if state.seat.sheet.sheet.index_of(peer).is_some() {
                     state.abort(&myself, Code::PeerUnavailable, [peer].into(), None);
                 }
             }
             SessionMsg::Cancel(code) => state.abort(&myself, code, BTreeSet::new(), None),
             SessionMsg::Deadline => {
-                let culprits = state.awaited.clone();
+                let culprits = state.late();
                 state.abort(&myself, Code::SessionTimeout, culprits, None);
             }
             SessionMsg::Stepped(Ok(done)) => state.stepped(&myself, done).await,
@@ -249,6 +258,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
 impl<O> Drop for SessionState<O> {
     fn drop(&mut self) {
         self.deadline.abort();
+        self.stop_step();
     }
 }
 
@@ -260,13 +270,14 @@ impl<O: Send + 'static> SessionState<O> {
         step: impl FnOnce(&Seat, &mut dyn Party<Output = O>) -> Stepped<O> + Send + 'static,
     ) {
         let Some(mut party) = self.party.take() else { return };
-        let (seat, target) = (Arc::clone(&self.args.seat), myself.clone());
+        let (seat, target) = (Arc::clone(&self.seat), myself.clone());
         let work = move || {
             let stepped = step(&seat, party.as_mut());
             StepDone { party, stepped }
         };
         // A session that is gone needs no answer; dropping it wipes the engine.
-        self.args.pool.submit(work, move |done| drop(target.cast(SessionMsg::Stepped(done))));
+        let done = move |done| drop(target.cast(SessionMsg::Stepped(done)));
+        self.step = Some(self.kit.pool.submit(work, done));
     }
 
     /// Feeds what waits to the engine, if it is idle.
@@ -275,6 +286,7 @@ impl<O: Send + 'static> SessionState<O> {
             return;
         }
         let (messages, credits): (Vec<_>, Vec<_>) = mem::take(&mut self.waiting).into_iter().unzip();
+        self.computing = messages.iter().map(|message: &Incoming| message.from).collect();
         self.run(myself, move |seat, party| {
             let stepped = seat.receive(party, messages);
             drop(credits);
@@ -283,7 +295,7 @@ impl<O: Send + 'static> SessionState<O> {
     }
 
     async fn take(&mut self, myself: &ActorRef<SessionMsg<O>>, from: NodeId, body: SessionBody, credit: Credit) {
-        if self.args.seat.sheet.sheet.index_of(from).is_none() {
+        if self.seat.sheet.sheet.index_of(from).is_none() {
             self.dropped += 1;
             return;
         }
@@ -302,7 +314,7 @@ impl<O: Send + 'static> SessionState<O> {
             }
             SessionBody::Refuse { code, answer: _ } => {
                 // It told nobody but the coordinator.
-                self.tell_others(code, &[from].into());
+                self.kit.post.abort(&self.seat.sheet, code, &[from].into(), self.round);
                 self.abort(myself, code, [from].into(), Some(from));
             }
             // The coordinator actor handles these; a copy that strays here has no effect.
@@ -312,19 +324,20 @@ impl<O: Send + 'static> SessionState<O> {
 
     async fn stepped(&mut self, myself: &ActorRef<SessionMsg<O>>, done: StepDone<O>) {
         let StepDone { party, stepped } = done;
+        self.computing.clear();
         self.round = party.round();
-        self.awaited = party.awaited().iter().filter_map(|&index| self.args.seat.sheet.sheet.node_at(index)).collect();
+        self.awaited = party.awaited().iter().filter_map(|&index| self.seat.sheet.sheet.node_at(index)).collect();
         self.party = Some(party);
-        tracing::debug!(session = %self.args.seat.sheet.hash, round = self.round, awaited = ?self.awaited, "step");
+        tracing::debug!(session = %self.seat.sheet.hash, round = self.round, awaited = ?self.awaited, "step");
         for (from, reason) in stepped.dropped {
             self.dropped += 1;
-            tracing::debug!(session = %self.args.seat.sheet.hash, peer = %from, %reason, "message dropped");
+            tracing::debug!(session = %self.seat.sheet.hash, peer = %from, %reason, "message dropped");
         }
         for message in stepped.send {
-            match (&mut self.held, &self.args.hold) {
+            match (&mut self.held, &self.hold) {
                 (Some(held), Some(hold)) if message.message.round >= hold.from_round => {
-                    if held.is_empty() && hold.told.deliver(Held(self.args.seat.sheet.hash)).is_err() {
-                        tracing::debug!(session = %self.args.seat.sheet.hash, "nobody to release the last messages");
+                    if held.is_empty() && hold.told.deliver(Held(self.seat.sheet.hash)).is_err() {
+                        tracing::debug!(session = %self.seat.sheet.hash, "nobody to release the last messages");
                     }
                     held.push(message);
                 }
@@ -352,20 +365,29 @@ impl<O: Send + 'static> SessionState<O> {
 
     /// The engine aborted: a ban is durable before anything else is said.
     async fn fail(&mut self, myself: &ActorRef<SessionMsg<O>>, abort: &Abort) {
-        let sheet = &self.args.seat.sheet.sheet;
+        let sheet = &self.seat.sheet.sheet;
         let nodes = |indices: &BTreeSet<_>| -> BTreeSet<NodeId> {
             indices.iter().filter_map(|&index| sheet.node_at(index)).collect()
         };
         let (culprits, banned) = (nodes(&abort.culprits), nodes(&abort.ban));
-        tracing::warn!(session = %self.args.seat.sheet.hash, reason = %abort.reason, round = abort.round, ?culprits,
+        tracing::warn!(session = %self.seat.sheet.hash, reason = %abort.reason, round = abort.round, ?culprits,
             "protocol abort");
         for peer in banned {
-            if let Err(error) = self.args.bans.ban(peer, self.args.seat.sheet.hash).await {
+            if let Err(error) = self.kit.bans.ban(peer, self.seat.sheet.hash).await {
                 tracing::error!(%peer, %error, "failed to make a ban durable");
             }
         }
         let code = if abort.reason == AbortReason::Engine { Code::Internal } else { abort.reason.code() };
         self.abort(myself, code, culprits, None);
+    }
+
+    /// Who is to blame when the deadline has come: those of whom nothing has. What has come and is not computed yet, or is
+    /// not released, waits for this node.
+    fn late(&self) -> BTreeSet<NodeId> {
+        let come: BTreeSet<NodeId> =
+            self.waiting.iter().map(|(message, _)| message.from).chain(self.computing.iter().copied()).collect();
+        let silent: BTreeSet<NodeId> = self.awaited.difference(&come).copied().collect();
+        if silent.is_empty() { [self.seat.identity.id()].into() } else { silent }
     }
 
     /// Ends the session without output and tells the others, unless one of them told us.
@@ -377,24 +399,17 @@ impl<O: Send + 'static> SessionState<O> {
         reported_by: Option<NodeId>,
     ) {
         if reported_by.is_none() {
-            self.tell_others(code, &culprits);
+            self.kit.post.abort(&self.seat.sheet, code, &culprits, self.round);
         }
         self.end(myself, Outcome::Aborted(Aborted { code, culprits, round: self.round, reported_by }));
-    }
-
-    fn tell_others(&self, code: Code, culprits: &BTreeSet<NodeId>) {
-        let listed: Vec<NodeId> = culprits.iter().copied().take(MAX_LISTED_NODES).collect();
-        for peer in others(&self.args.seat.sheet, self.args.seat.identity.id()) {
-            self.send(peer, SessionBody::Abort { code, culprits: listed.clone(), round: self.round });
-        }
     }
 
     /// Reports the end and stops.
     fn end(&mut self, myself: &ActorRef<SessionMsg<O>>, outcome: Outcome<O>) {
         self.ended = true;
         self.wipe();
-        let session = self.args.seat.sheet.hash;
-        if self.args.owner.deliver(SessionEnd { session, outcome }).is_err() {
+        let session = self.seat.sheet.hash;
+        if self.kit.owner.deliver(SessionEnd { session, outcome }).is_err() {
             tracing::debug!(%session, "session ended with nobody to report to");
         }
         myself.stop(Some(REPORTED.to_owned()));
@@ -406,40 +421,38 @@ impl<O: Send + 'static> SessionState<O> {
         let SignedOutgoing { message, signature } = outgoing;
         let send = |peer, payload| {
             let payload = SecretPayload(payload);
-            self.send(peer, SessionBody::Round { round: message.round, to, payload, signature });
+            let body = SessionBody::Round { round: message.round, to, payload, signature };
+            self.kit.post.send(peer, self.seat.sheet.hash, body);
         };
         match to {
             Some(index) => {
-                if let Some(peer) = self.args.seat.sheet.sheet.node_at(index) {
+                if let Some(peer) = self.seat.sheet.sheet.node_at(index) {
                     send(peer, message.payload);
                 }
             }
             None => {
-                for peer in others(&self.args.seat.sheet, self.args.seat.identity.id()) {
+                for peer in self.seat.sheet.others(self.kit.identity.id()) {
                     send(peer, message.payload.clone());
                 }
             }
         }
     }
-
-    fn send(&self, to: NodeId, body: SessionBody) {
-        let message = PeerMessage::Session { service: self.args.service, session: self.args.seat.sheet.hash, body };
-        // Without a transport there are no links: the coordinator actor hears that they are down.
-        let _ = self.args.transport.cast(TransportMsg::Send { to, message });
-    }
 }
 
 impl<O> SessionState<O> {
-    /// Drops everything secret. The engine may be on the pool: it is dropped there, or with its answer.
+    /// Drops everything secret. An engine that waits for a place on the pool goes with its step; one that computes is
+    /// dropped as soon as it is through.
     fn wipe(&mut self) {
+        self.stop_step();
         self.party = None;
         self.waiting.clear();
         self.held = None;
         self.finished = None;
     }
-}
 
-/// All participants but `me`.
-fn others(sheet: &SheetContext, me: NodeId) -> BTreeSet<NodeId> {
-    sheet.sheet.participants.iter().map(|p| p.node).filter(|&node| node != me).collect()
+    fn stop_step(&mut self) {
+        if let Some(step) = self.step.take() {
+            step.abort();
+        }
+    }
 }

@@ -14,14 +14,22 @@
 
 mod actor;
 mod early;
+mod intake;
 mod pool;
+mod post;
+mod sheet;
 mod step;
 mod table;
+#[cfg(test)]
+mod tests;
 
-pub use actor::{Hold, SessionActor, SessionArgs, SessionMsg, SessionSnapshot};
+pub use actor::{Hold, SessionActor, SessionArgs, SessionKit, SessionMsg, SessionSnapshot};
+pub use intake::Intake;
 pub use pool::CryptoPool;
+pub use post::Post;
+pub use sheet::{Draft, SHEET_DOMAIN, SheetContext};
 pub use step::PAYLOAD_DOMAIN;
-pub use table::{Arrival, SHEET_DOMAIN, Sessions, SheetContext};
+pub use table::Sessions;
 
 use std::collections::BTreeSet;
 
@@ -42,7 +50,7 @@ pub enum Outcome<O> {
 pub struct Aborted {
     /// Why.
     pub code: Code,
-    /// Who is to blame as far as can be told: for a time-out, those still awaited.
+    /// Who is to blame as far as can be told: for a time-out, those of whom nothing has come.
     pub culprits: BTreeSet<NodeId>,
     /// The open round, from 1.
     pub round: u8,

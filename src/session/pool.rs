@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{AbortHandle, JoinError, spawn_blocking};
 
 /// A computation panicked; what it worked on was dropped by the unwinding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,23 +28,28 @@ impl CryptoPool {
         Self::new(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Waits for a place and runs `work` there.
+    /// Waits for a place and runs `work` there. Whoever drops the future before `work` has begun takes it back; later, it
+    /// keeps its place to its end, with nobody to take the result.
     ///
     /// # Errors
     /// When `work` panics, or the runtime is going away.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
         // The semaphore is never closed, so the error of a closed one cannot come; without a place we run anyway.
-        let _place = self.0.acquire().await.ok();
-        spawn_blocking(work).await
+        let place = Arc::clone(&self.0).acquire_owned().await.ok();
+        let at_place = move || {
+            let _place = place;
+            work()
+        };
+        spawn_blocking(at_place).await
     }
 
     /// Runs `work` there as soon as there is a place, and `then` with its outcome on the same thread: the answer costs
-    /// no more than a message. Both are dropped if the runtime goes away first.
+    /// no more than a message. What is aborted before it runs is dropped, as both are if the runtime goes away first.
     pub fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(Result<T, Panicked>) + Send + 'static,
-    ) {
+    ) -> AbortHandle {
         let job = move |place: Option<OwnedSemaphorePermit>| {
             // What a panic leaves behind is dropped with the closure; nobody sees it half changed.
             let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
@@ -52,13 +57,14 @@ impl CryptoPool {
             then(outcome);
         };
         match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(place) => drop(spawn_blocking(move || job(Some(place)))),
+            Ok(place) => spawn_blocking(move || job(Some(place))).abort_handle(),
             Err(_) => {
                 let places = Arc::clone(&self.0);
-                tokio::spawn(async move {
+                let waiting = tokio::spawn(async move {
                     let place = places.acquire_owned().await.ok();
                     spawn_blocking(move || job(place));
                 });
+                waiting.abort_handle()
             }
         }
     }

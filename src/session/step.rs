@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{NodeId, PartyIndex};
 use crate::protocol::{Abort, Dropped, Outgoing, Party, Recipient};
-use crate::session::table::SheetContext;
+use crate::session::SheetContext;
 
 /// The signature domain of protocol payloads.
 pub const PAYLOAD_DOMAIN: &str = "quorate/payload/v1";

@@ -9,115 +9,48 @@ use tokio::time::Instant;
 
 use super::actor::REPORTED;
 use super::early::EarlyMessages;
-use super::{SessionActor, SessionArgs, SessionMsg};
+use super::{Hold, Intake, Post, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
 use crate::error::Code;
-use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{NodeId, SheetHash};
-use crate::supervision::Address;
-use crate::transport::{Credit, TransportMsg};
-use crate::wire::codec::CodecError;
-use crate::wire::message::{PeerMessage, Service, SessionBody};
+use crate::protocol::Party;
+use crate::transport::Credit;
+use crate::wire::message::SessionBody;
 use crate::wire::sheet::Sheet;
-
-/// The signature domain of sheets.
-pub const SHEET_DOMAIN: &str = "quorate/sheet/v1";
 
 /// How many ended sessions are remembered, so that their stragglers are not taken for early messages.
 const MAX_REMEMBERED: usize = 4096;
-
-/// A sheet with its name, and the bytes and signature under which it was agreed.
-#[derive(Debug)]
-pub struct SheetContext {
-    /// The sheet.
-    pub sheet: Sheet,
-    /// Its hash.
-    pub hash: SheetHash,
-    /// Its encoding.
-    pub bytes: Vec<u8>,
-    /// The coordinator's signature of it.
-    pub signature: [u8; 64],
-}
-
-impl SheetContext {
-    /// Encodes and signs a sheet that this node coordinates.
-    ///
-    /// # Errors
-    /// When it is too long.
-    pub fn propose(sheet: Sheet, identity: &NodeIdentity) -> Result<Self, CodecError> {
-        sheet.validate()?;
-        let (bytes, hash) = sheet.seal()?;
-        let signature = identity.sign(SHEET_DOMAIN, &[&hash.0]);
-        Ok(Self { sheet, hash, bytes, signature })
-    }
-
-    /// Opens a proposal of `from`: it must be for the hash it came under, and signed by its coordinator, who must be
-    /// the sender.
-    ///
-    /// # Errors
-    /// The code to refuse with.
-    pub fn open(
-        from: NodeId,
-        announced: SheetHash,
-        bytes: Vec<u8>,
-        signature: [u8; 64],
-        peers: &PeerBook,
-    ) -> Result<Self, Code> {
-        let (sheet, hash) = Sheet::open(&bytes).map_err(|_| Code::MsgValidation)?;
-        let genuine = hash == announced
-            && sheet.coordinator == from
-            && peers.verify(from, SHEET_DOMAIN, &[&hash.0], &signature).is_ok();
-        if genuine { Ok(Self { sheet, hash, bytes, signature }) } else { Err(Code::ProtocolViolation) }
-    }
-
-    /// The proposal as it is sent.
-    #[must_use]
-    pub fn proposal(&self) -> SessionBody {
-        SessionBody::Propose { sheet: self.bytes.clone(), signature: self.signature }
-    }
-}
-
-/// What became of a message that was handed to the table.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// Its session has it.
-    Routed,
-    /// Its session is not announced yet; it waits.
-    Early,
-    /// Its session has ended, or there is no room to wait.
-    Dropped,
-}
 
 struct Running<O> {
     actor: ActorRef<SessionMsg<O>>,
     handle: JoinHandle<()>,
     sheet: Arc<SheetContext>,
-    service: Service,
-    me: NodeId,
-    transport: Address<TransportMsg>,
 }
 
-impl<O> Running<O> {
-    /// Tells the other participants that the session is over here, in place of an actor that cannot.
-    fn announce_abort(&self) {
-        for participant in self.sheet.sheet.participants.iter().filter(|participant| participant.node != self.me) {
-            let body = SessionBody::abandoned(self.me);
-            let message = PeerMessage::Session { service: self.service, session: self.sheet.hash, body };
-            // Without a transport there are no links; their loss ends the session for the others.
-            let _ = self.transport.cast(TransportMsg::Send { to: participant.node, message });
-        }
+/// A session that this node takes part in, before it starts.
+struct Begun {
+    sheet: Arc<SheetContext>,
+    /// Why it must not start any more, and who is to blame.
+    called_off: Option<(Code, BTreeSet<NodeId>)>,
+}
+
+impl Begun {
+    /// The first reason counts.
+    fn call_off(&mut self, code: Code, culprits: BTreeSet<NodeId>) {
+        self.called_off.get_or_insert((code, culprits));
     }
 }
 
 /// The sessions of one coordinator actor.
 ///
 /// When the table goes, its coordinator actor has failed or stopped: the sessions are killed with it, and the table
-/// tells their other participants.
+/// tells their other participants, also those of sessions that were about to start.
 pub struct Sessions<O> {
+    kit: SessionKit<O>,
     running: BTreeMap<SheetHash, Running<O>>,
     /// Proposals that are being checked, and how many under each name.
     expected: BTreeMap<SheetHash, usize>,
     /// Agreed to, and not running yet.
-    begun: BTreeSet<SheetHash>,
+    begun: BTreeMap<SheetHash, Begun>,
     by_actor: BTreeMap<ActorId, SheetHash>,
     early: EarlyMessages,
     ended: BTreeSet<SheetHash>,
@@ -125,12 +58,24 @@ pub struct Sessions<O> {
     dropped: u64,
 }
 
-impl<O> Default for Sessions<O> {
-    fn default() -> Self {
+impl<O> Drop for Sessions<O> {
+    fn drop(&mut self) {
+        let running = self.running.values().filter(|running| !self.ended.contains(&running.sheet.hash));
+        for sheet in running.map(|running| &running.sheet).chain(self.begun.values().map(|begun| &begun.sheet)) {
+            self.announce_abort(sheet);
+        }
+    }
+}
+
+impl<O> Sessions<O> {
+    /// No sessions yet; those to come have this in common.
+    #[must_use]
+    pub fn new(kit: SessionKit<O>) -> Self {
         Self {
+            kit,
             running: BTreeMap::new(),
             expected: BTreeMap::new(),
-            begun: BTreeSet::new(),
+            begun: BTreeMap::new(),
             by_actor: BTreeMap::new(),
             early: EarlyMessages::default(),
             ended: BTreeSet::new(),
@@ -138,24 +83,39 @@ impl<O> Default for Sessions<O> {
             dropped: 0,
         }
     }
-}
 
-impl<O> Drop for Sessions<O> {
-    fn drop(&mut self) {
-        for running in self.running.values().filter(|running| !self.ended.contains(&running.sheet.hash)) {
-            running.announce_abort();
-        }
+    /// How the coordinator actor speaks to the other nodes.
+    #[must_use]
+    pub const fn post(&self) -> &Post {
+        &self.kit.post
+    }
+
+    /// Tells the other participants that a session is over here, in place of an actor that cannot.
+    fn announce_abort(&self, sheet: &SheetContext) {
+        let me = self.kit.identity.id();
+        self.post().tell_others(sheet, || SessionBody::abandoned(me));
     }
 }
 
 impl<O: Send + 'static> Sessions<O> {
-    /// A proposal under this name is being checked: from now on, whatever comes for its session may wait.
-    pub fn expect(&mut self, session: SheetHash) {
+    /// A proposal of `from` comes, while as many sessions as `at_work` count. Says whether it is to be checked; then
+    /// [`Sessions::checked`] must follow, and until then whatever comes for its session may wait. Otherwise it is refused,
+    /// or known already.
+    pub fn proposed(&mut self, intake: &mut Intake, from: NodeId, session: SheetHash, at_work: usize) -> bool {
+        if self.knows(session) {
+            return false;
+        }
+        if let Err(code) = intake.proposal(from, at_work) {
+            self.post().refuse(from, session, code);
+            return false;
+        }
         *self.expected.entry(session).or_default() += 1;
+        true
     }
 
-    /// A proposal under this name has been checked.
-    pub fn checked(&mut self, session: SheetHash) {
+    /// A proposal of `from` under this name has been checked.
+    pub fn checked(&mut self, intake: &mut Intake, from: NodeId, session: SheetHash) {
+        intake.checked(from);
         if let Some(count) = self.expected.get_mut(&session) {
             *count -= 1;
             if *count == 0 {
@@ -166,17 +126,39 @@ impl<O: Send + 'static> Sessions<O> {
 
     /// This node takes part in a session, which starts later. Says whether it is the first time: nothing must ever run
     /// twice under one name.
-    pub fn begin(&mut self, session: SheetHash) -> bool {
-        !self.knows(session) && self.begun.insert(session)
+    pub fn begin(&mut self, sheet: &Arc<SheetContext>) -> bool {
+        let is_new = !self.knows(sheet.hash);
+        if is_new {
+            self.begun.insert(sheet.hash, Begun { sheet: Arc::clone(sheet), called_off: None });
+        }
+        is_new
+    }
+
+    /// Why a session that has begun must not start any more, and who is to blame.
+    #[must_use]
+    pub fn called_off(&self, session: SheetHash) -> Option<(Code, BTreeSet<NodeId>)> {
+        self.begun.get(&session)?.called_off.clone()
+    }
+
+    /// A session that has begun must not start any more. Says whether it has begun and not started.
+    pub fn call_off(&mut self, session: SheetHash, code: Code, culprits: BTreeSet<NodeId>) -> bool {
+        let begun = self.begun.get_mut(&session);
+        begun.map(|begun| begun.call_off(code, culprits)).is_some()
     }
 
     /// Starts a session, linked to `supervisor`, and gives it what came for it early.
     ///
     /// # Errors
     /// When the actor does not start.
-    pub async fn start(&mut self, args: SessionArgs<O>, supervisor: ActorCell) -> Result<(), SpawnErr> {
-        let (sheet, service, me) = (Arc::clone(&args.sheet), args.service, args.identity.id());
-        let (hash, transport) = (sheet.hash, args.transport.clone());
+    pub async fn start(
+        &mut self,
+        sheet: Arc<SheetContext>,
+        party: Box<dyn Party<Output = O>>,
+        hold: Option<Hold>,
+        supervisor: ActorCell,
+    ) -> Result<(), SpawnErr> {
+        let hash = sheet.hash;
+        let args = SessionArgs { kit: self.kit.clone(), sheet: Arc::clone(&sheet), party, hold };
         let (actor, handle) = Actor::spawn_linked(None, SessionActor::default(), args, supervisor).await?;
         for early in self.early.take(hash) {
             // The session has just started; if it is gone already, its messages are of no use.
@@ -184,27 +166,26 @@ impl<O: Send + 'static> Sessions<O> {
         }
         self.by_actor.insert(actor.get_id(), hash);
         self.begun.remove(&hash);
-        self.running.insert(hash, Running { actor, handle, sheet, service, me, transport });
+        self.running.insert(hash, Running { actor, handle, sheet });
         Ok(())
     }
 
-    /// Hands a peer's message to its session.
-    pub fn route(&mut self, session: SheetHash, from: NodeId, body: SessionBody, credit: Credit) -> Arrival {
+    /// Hands a peer's message to its session, or keeps it for a session that may be announced yet.
+    pub fn route(&mut self, session: SheetHash, from: NodeId, body: SessionBody, credit: Credit) {
         if let Some(running) = self.running.get(&session) {
             // A session that stops right now drops its messages anyway.
             let _ = running.actor.cast(SessionMsg::Peer { from, body, credit });
-            return Arrival::Routed;
+            return;
         }
         let (now, begun) = (Instant::now(), &self.begun);
-        self.dropped += self.early.expire(now, |session| begun.contains(&session));
+        self.dropped += self.early.expire(now, |session| begun.contains_key(&session));
         // Only messages of the protocol may come before the proposal: all else answers to something.
-        let announced = self.begun.contains(&session) || self.expected.contains_key(&session);
+        let announced = self.begun.contains_key(&session) || self.expected.contains_key(&session);
         let may_wait = (announced || matches!(body, SessionBody::Round { .. })) && !self.ended.contains(&session);
-        if may_wait && self.early.put(session, from, body, credit, announced, now) {
-            return Arrival::Early;
+        if !may_wait || !self.early.put(session, from, body, credit, announced, now) {
+            self.dropped += 1;
+            tracing::debug!(peer = %from, %session, "message for no session");
         }
-        self.dropped += 1;
-        Arrival::Dropped
     }
 
     /// Tells a session something.
@@ -221,15 +202,22 @@ impl<O: Send + 'static> Sessions<O> {
         self.running.get(&session).map(|running| running.actor.clone())
     }
 
-    /// Tells every session with `peer` that the link to it is lost.
-    pub fn peer_down(&self, peer: NodeId) {
+    /// Tells every session with `peer` that the link to it is lost. One that has begun does not start any more: what it
+    /// sent to the peer may be lost.
+    pub fn peer_down(&mut self, peer: NodeId) {
+        for begun in self.begun.values_mut().filter(|begun| begun.sheet.sheet.index_of(peer).is_some()) {
+            begun.call_off(Code::PeerUnavailable, [peer].into());
+        }
         for running in self.running.values().filter(|running| running.sheet.sheet.index_of(peer).is_some()) {
             let _ = running.actor.cast(SessionMsg::PeerDown(peer));
         }
     }
 
-    /// Ends the sessions whose sheets satisfy `condition`.
-    pub fn cancel(&self, code: Code, condition: impl Fn(&Sheet) -> bool) {
+    /// Ends the sessions whose sheets satisfy `condition`; those that have begun do not start any more.
+    pub fn cancel(&mut self, code: Code, condition: impl Fn(&Sheet) -> bool) {
+        for begun in self.begun.values_mut().filter(|begun| condition(&begun.sheet.sheet)) {
+            begun.call_off(code, BTreeSet::new());
+        }
         for running in self.running.values().filter(|running| condition(&running.sheet.sheet)) {
             let _ = running.actor.cast(SessionMsg::Cancel(code));
         }
@@ -266,20 +254,21 @@ impl<O: Send + 'static> Sessions<O> {
         if reported {
             return None;
         }
-        running.announce_abort();
+        tracing::error!(%session, "a session failed without a report");
+        self.announce_abort(&running.sheet);
         Some(running.sheet)
     }
 
-    /// How many sessions run.
+    /// How many sessions run or are about to start.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.begun.len()
     }
 
-    /// Whether none does.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.len() == 0
     }
 
     /// The names of the running sessions.
@@ -291,7 +280,7 @@ impl<O: Send + 'static> Sessions<O> {
     /// Whether a session of that name is about to start, runs or has run.
     #[must_use]
     pub fn knows(&self, session: SheetHash) -> bool {
-        self.begun.contains(&session) || self.running.contains_key(&session) || self.ended.contains(&session)
+        self.begun.contains_key(&session) || self.running.contains_key(&session) || self.ended.contains(&session)
     }
 
     /// Messages that had no session and did not wait for one.

@@ -15,10 +15,16 @@
 
 mod actor;
 mod admission;
+mod answers;
 mod check;
+mod coordinate;
 mod prepare;
 mod requests;
+mod taking_part;
+#[cfg(test)]
+mod tests;
 mod wallets;
+mod work;
 
 pub use actor::{SigningActor, SigningMsg, SigningSnapshot};
 pub use admission::{Admission, AdmissionRecord, RequestKey, admit};

@@ -24,11 +24,12 @@ use crate::protocol::share::KeyShare;
 use crate::protocol::verify::verify;
 use crate::protocol::{Party, RunContext, rng};
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, SheetContext};
+use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
 use crate::wallet::{WalletCertificate, certificate_key, pending_key, share_key};
+use crate::wire::message::Service;
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::Task;
 
@@ -123,6 +124,21 @@ pub(super) struct Desk {
     pub wallets: Wallets,
 }
 
+impl SigningArgs {
+    /// What its sessions have in common.
+    pub(super) fn kit(&self) -> SessionKit<Signature> {
+        SessionKit {
+            post: Post::new(self.identity.id(), Service::Signing, self.transport.clone()),
+            identity: Arc::clone(&self.identity),
+            peers: Arc::clone(&self.peers),
+            bans: Arc::new(self.pairing.clone()),
+            pool: self.pool.clone(),
+            clock: self.clock,
+            owner: Arc::new(self.myself.clone()),
+        }
+    }
+}
+
 /// A request of somebody who may ask, and the key it is for, if the wallet was at hand.
 struct Authentic {
     request: SignRequest,
@@ -173,6 +189,16 @@ impl Desk {
         let admission = admit(stored.as_ref(), &content);
         let share = share.ok_or_else(|| not_found(scheme))?;
         Ok(Prepared { request, content, key, certificate, derived, share, admission })
+    }
+
+    /// As [`Desk::prepare`], for a client of this node. An answer that is stored already, perhaps by a participant without
+    /// clients, is made durable: whoever answers a client must find the answer again after a power cut.
+    pub(super) async fn prepare_for_client(&self, request: SignRequest) -> Result<Prepared, Failure> {
+        let prepared = self.prepare(request).await?;
+        if let Admission::Answered(signature) = prepared.admission {
+            self.store(&prepared, signature, Durability::Synced).await?;
+        }
+        Ok(prepared)
     }
 
     /// The certificate of a wallet that is active here, or becomes so while it is waited for.

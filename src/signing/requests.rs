@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ractor::RpcReplyPort;
+use tokio::task::JoinHandle;
 
 use super::admission::RequestKey;
 use super::prepare::Prepared;
@@ -21,8 +22,22 @@ const MAX_ATTEMPTS: u32 = 20;
 /// Where an answer goes.
 pub(super) type Waiter = RpcReplyPort<Result<Signed, Failure>>;
 
+/// A task that ends with its owner.
+pub(super) struct Timer(JoinHandle<()>);
+
+impl Timer {
+    pub fn of(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// How a node coordinates a request of its own clients.
-#[derive(Debug, Clone)]
 pub(super) struct Coordination {
     /// Counts the sessions, from 1.
     pub attempt: u32,
@@ -30,6 +45,9 @@ pub(super) struct Coordination {
     pub without: Vec<NodeId>,
     /// When the client must have its answer.
     pub deadline_ms: u64,
+    /// Sees to that.
+    #[expect(dead_code, reason = "it works by being there")]
+    pub overdue: Timer,
 }
 
 /// The session that is to answer a request.
@@ -65,11 +83,16 @@ impl Request {
     }
 
     /// Answers everyone who waits.
-    pub fn answer(self, answer: &Result<Signed, Failure>) {
-        for waiter in self.waiters {
-            // A client that no longer waits finds the answer stored.
-            let _ = waiter.send(answer.clone());
-        }
+    pub fn answer(self, outcome: &Result<Signed, Failure>) {
+        answer(self.waiters, outcome);
+    }
+}
+
+/// Answers everyone of `waiters`.
+pub(super) fn answer(waiters: Vec<Waiter>, outcome: &Result<Signed, Failure>) {
+    for waiter in waiters {
+        // A client that no longer waits finds the answer stored.
+        let _ = waiter.send(outcome.clone());
     }
 }
 
@@ -145,6 +168,11 @@ impl Requests {
         self.0.len()
     }
 
+    /// How many of them clients of this node wait for.
+    pub fn of_clients(&self) -> usize {
+        self.0.values().filter(|request| request.coordination.is_some()).count()
+    }
+
     pub fn get_mut(&mut self, key: &RequestKey) -> Option<&mut Request> {
         self.0.get_mut(key)
     }
@@ -184,11 +212,11 @@ mod tests {
     }
 
     fn coordination(attempt: u32, deadline_ms: u64) -> Coordination {
-        Coordination { attempt, without: vec![node(9)], deadline_ms }
+        Coordination { attempt, without: vec![node(9)], deadline_ms, overdue: Timer::of(async {}) }
     }
 
-    #[test]
-    fn abort__should_be_reported_unless_a_retry_is_configured_and_somebody_is_to_blame() {
+    #[tokio::test]
+    async fn abort__should_be_reported_unless_a_retry_is_configured_and_somebody_is_to_blame() {
         use OnPeerFailure::{Abort, Retry};
         let retry = |without: &[u128], pause_ms| Next::Retry {
             without: without.iter().map(|&number| node(number)).collect(),
@@ -210,8 +238,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn retries__should_end_with_the_deadline_and_with_the_attempts() {
+    #[tokio::test]
+    async fn retries__should_end_with_the_deadline_and_with_the_attempts() {
         let aborted = aborted(Code::SessionDuplicate, &[2]);
         assert_eq!(after_abort(&aborted, &coordination(1, 1000), OnPeerFailure::Retry, 950), Next::Fail);
         assert_eq!(after_abort(&aborted, &coordination(20, 1000), OnPeerFailure::Retry, 0), Next::Fail);

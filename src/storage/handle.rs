@@ -38,6 +38,12 @@ impl StorageHandle {
         Self { address, timeouts }
     }
 
+    /// A handle to the same actor that waits as long as this.
+    #[cfg(test)]
+    pub(crate) fn with(&self, timeouts: StorageTimeouts) -> Self {
+        Self { address: self.address.clone(), timeouts }
+    }
+
     /// Reads a record: what was last acknowledged, or something newer.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 //! Supervision: how an actor's children are started, watched, joined and started again.
 
 mod address;
+mod beside;
 mod child;
 mod intensity;
 
 pub use address::{Address, CallError, Deliver, Unavailable};
+pub use beside::beside;
+pub(crate) use beside::heard_as;
 pub use child::{Child, JoinTimeout};
 pub use intensity::{Intensity, RestartLimit, Verdict};

@@ -12,21 +12,23 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::identity::{Algorithm, NodeIdentity, PeerBook, RequestKey};
-use crate::ids::{ClusterId, NodeId, Threshold};
+use crate::ids::{ClusterId, NodeId, SheetHash, Threshold};
 use crate::keygen::KeygenArgs;
 use crate::node::Settings;
 use crate::pairing::{PairingArgs, PairingMsg};
 use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryArgs, RegistryMsg};
 use crate::secret::SecretBytes;
-use crate::session::CryptoPool;
+use crate::session::{CryptoPool, SHEET_DOMAIN};
 use crate::signing::{SigningArgs, SigningMsg};
 use crate::storage::{
-    Argon2Params, KeySource, Owner, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts,
+    Argon2Params, Faults, KeySource, Owner, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts,
     StoreOptions,
 };
 use crate::supervision::Address;
-use crate::transport::TransportMsg;
+use crate::transport::{Credit, Inbound, TransportMsg};
+use crate::wire::message::{PeerMessage, Service, SessionBody};
+use crate::wire::sheet::Sheet;
 
 /// A cluster of which no node exists: identities, peer book, policy, and what actors' arguments are made of.
 ///
@@ -47,6 +49,8 @@ pub struct Bench {
     pub pool: CryptoPool,
     /// The clock of deadlines.
     pub clock: Clock,
+    /// The faults of the stores that are started.
+    pub faults: Faults,
 }
 
 impl Bench {
@@ -73,6 +77,7 @@ impl Bench {
             initiator,
             pool: CryptoPool::for_this_machine(),
             clock: Clock::start(),
+            faults: Faults::none(),
         }
     }
 
@@ -91,6 +96,27 @@ impl Bench {
         self.identity(number).id()
     }
 
+    /// Names and signs a sheet as a member, whatever is in it: the proposal of it.
+    ///
+    /// # Panics
+    /// When it is too long, or there is no such member.
+    #[must_use]
+    pub fn proposal(&self, number: usize, sheet: &Sheet) -> (SheetHash, SessionBody) {
+        let (sheet, session) = sheet.seal().unwrap();
+        let signature = self.identity(number).sign(SHEET_DOMAIN, &[&session.0]);
+        (session, SessionBody::Propose { sheet, signature })
+    }
+
+    /// Something that a member says within a session, as it comes out of its link.
+    ///
+    /// # Panics
+    /// When there is no such member.
+    #[must_use]
+    pub fn said_by(&self, number: usize, service: Service, session: SheetHash, body: SessionBody) -> Inbound {
+        let message = PeerMessage::Session { service, session, body };
+        Inbound { from: self.id(number), message, credit: Credit::none() }
+    }
+
     /// Starts a real store for a member, in a folder of its own below `folder`.
     ///
     /// # Panics
@@ -102,7 +128,8 @@ impl Bench {
             argon2: Argon2Params::insecure_for_tests(),
         };
         let key = KeySource::key(SecretBytes::random(32).unwrap()).unwrap();
-        let (store, _) = Actor::spawn(None, StorageActor, StorageArguments::new(options, key)).await.unwrap();
+        let arguments = StorageArguments { faults: self.faults.clone(), ..StorageArguments::new(options, key) };
+        let (store, _) = Actor::spawn(None, StorageActor, arguments).await.unwrap();
         Address::of(store)
     }
 

@@ -12,9 +12,11 @@ pub mod cluster;
 mod planted;
 mod probe;
 mod puppet;
+mod silence;
 
 pub use bench::Bench;
-pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, Silence, eventually};
+pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, eventually};
 pub use planted::PlantedWallet;
 pub use probe::{PATIENCE, Probe, ProbeInbox};
 pub use puppet::{Played, Puppet};
+pub use silence::Silence;

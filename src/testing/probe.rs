@@ -9,7 +9,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, Message};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::ids::{NodeId, SheetHash};
 use crate::supervision::Address;
+use crate::transport::TransportMsg;
+use crate::wire::message::{PeerMessage, SessionBody};
 
 /// Longer than anything takes that is going to happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,6 +99,37 @@ impl<M: Message> ProbeInbox<M> {
     /// The next message, if one is there already.
     pub fn try_next(&mut self) -> Option<M> {
         self.messages.try_recv().ok()
+    }
+}
+
+impl ProbeInbox<TransportMsg> {
+    /// What is sent next in a session, and to whom.
+    ///
+    /// # Panics
+    /// When nothing is within [`PATIENCE`].
+    pub async fn sent(&mut self, wanted: SheetHash) -> (NodeId, SessionBody) {
+        self.find(|message| match message {
+            TransportMsg::Send { to, message: PeerMessage::Session { session, body, .. } } if session == wanted => {
+                Some((to, body))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next proposal: to whom it is sent, and its name.
+    ///
+    /// # Panics
+    /// When there is none within [`PATIENCE`].
+    pub async fn proposal(&mut self) -> (NodeId, SheetHash) {
+        self.find(|message| match message {
+            TransportMsg::Send {
+                to,
+                message: PeerMessage::Session { session, body: SessionBody::Propose { .. }, .. },
+            } => Some((to, session)),
+            _ => None,
+        })
+        .await
     }
 }
 

@@ -1,17 +1,19 @@
 //! A member that proposes pair setups which an honest one would not, to one real pairing actor.
 
+use std::collections::BTreeSet;
+
 use quorate::error::Code;
 use quorate::ids::{Epoch, NodeId, PartyIndex, SessionId, SheetHash, Threshold};
-use quorate::pairing::{PairingActor, PairingMsg};
+use quorate::pairing::{PairUnavailable, PairingActor, PairingMsg, Stored};
 use quorate::protocol::pair::{PairSetup, PairState};
 use quorate::protocol::{Party, Progress, RunContext};
 use quorate::registry::RegistryMsg;
-use quorate::session::{PAYLOAD_DOMAIN, SHEET_DOMAIN};
+use quorate::session::PAYLOAD_DOMAIN;
 use quorate::signing::MAX_DEADLINE_AHEAD_MS;
 use quorate::supervision::Address;
 use quorate::testing::{Bench, PATIENCE, Probe, ProbeInbox};
-use quorate::transport::{Credit, Inbound, TransportMsg};
-use quorate::wire::message::{PeerMessage, SecretPayload, Service, SessionBody};
+use quorate::transport::TransportMsg;
+use quorate::wire::message::{SecretPayload, Service, SessionBody};
 use quorate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -57,28 +59,19 @@ impl Rig {
     }
 
     fn say(&self, session: SheetHash, body: SessionBody) {
-        let message = PeerMessage::Session { service: Service::Pairing, session, body };
-        let inbound = Inbound { from: self.bench.id(LIAR), message, credit: Credit::none() };
+        let inbound = self.bench.said_by(LIAR, Service::Pairing, session, body);
         self.pairing.cast(PairingMsg::Peer(inbound)).unwrap();
     }
 
     fn propose(&self, sheet: &Sheet) -> SheetHash {
-        let (bytes, session) = sheet.seal().unwrap();
-        let signature = self.bench.identity(LIAR).sign(SHEET_DOMAIN, &[&session.0]);
-        self.say(session, SessionBody::Propose { sheet: bytes, signature });
+        let (session, proposal) = self.bench.proposal(LIAR, sheet);
+        self.say(session, proposal);
         session
     }
 
     /// What the victim says next in a session.
-    async fn said(&mut self, wanted: SheetHash) -> SessionBody {
-        self.transport
-            .find(|message| match message {
-                TransportMsg::Send { message: PeerMessage::Session { session, body, .. }, .. } if session == wanted => {
-                    Some(body)
-                }
-                _ => None,
-            })
-            .await
+    async fn said(&mut self, session: SheetHash) -> SessionBody {
+        self.transport.sent(session).await.1
     }
 
     async fn refused(&mut self, sheet: &Sheet, lie: &str, expected: Code) {
@@ -118,6 +111,11 @@ impl Rig {
             let payload = SecretPayload(outgoing.payload.clone());
             self.say(session, SessionBody::Round { round: outgoing.round, to: None, payload, signature });
         }
+    }
+
+    async fn ban(&self) {
+        let (peer, session) = (self.bench.id(LIAR), SheetHash([1; 32]));
+        self.pairing.call(PATIENCE, |reply| PairingMsg::Ban { peer, session, reply }).await.unwrap().unwrap();
     }
 
     async fn epoch(&self) -> Option<Epoch> {
@@ -171,12 +169,37 @@ async fn pair_setup__should_be_refused_when_its_epoch_is_not_later() {
         let sheet = rig.sheet(epoch);
         rig.refused(&sheet, &format!("epoch {epoch}"), Code::SessionStale).await;
     }
-    let bans = rig.pairing.clone();
-    let (peer, session) = (rig.bench.id(LIAR), SheetHash([1; 32]));
-    bans.call(PATIENCE, |reply| PairingMsg::Ban { peer, session, reply }).await.unwrap().unwrap();
+    rig.ban().await;
     let sheet = rig.sheet(6);
     rig.refused(&sheet, "banned", Code::PairBanned).await;
     assert_eq!(rig.epoch().await, None, "a banned pair has no state");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pair_setup__should_end_with_the_ban_of_the_pair() {
+    let mut rig = Rig::new().await;
+    let session = rig.propose(&rig.sheet(1));
+    assert!(matches!(rig.said(session).await, SessionBody::Round { round: 1, .. }));
+    rig.ban().await;
+    let said = rig.said(session).await;
+    assert!(matches!(said, SessionBody::Abort { code: Code::PairBanned, .. }), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn banned_pair__should_have_no_state_and_get_none_when_the_ban_is_lifted() {
+    let mut rig = Rig::new().await;
+    let peer = rig.bench.id(LIAR);
+    let sheet = rig.sheet(1);
+    // A setup that was through already when the ban came: its state is being stored, or its end is reported.
+    let state = Ok(rig.set_up(&sheet).await);
+    eventually(|| async { rig.epoch().await }).await;
+    rig.ban().await;
+    rig.pairing.cast(PairingMsg::Stored(Stored { peer, state })).unwrap();
+    assert_eq!(rig.epoch().await, None, "a banned pair is not announced");
+    rig.pairing.call(PATIENCE, |reply| PairingMsg::LiftBan { peer, reply }).await.unwrap().unwrap();
+    let peers = BTreeSet::from([peer]);
+    let states = rig.pairing.call(PATIENCE, |reply| PairingMsg::States { peers, reply }).await.unwrap();
+    assert_eq!(states.err(), Some(PairUnavailable::Missing(peer)), "only a new setup makes it usable");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,15 +68,7 @@ impl Rig {
     }
 
     async fn proposal(&mut self) -> (NodeId, SheetHash) {
-        self.transport
-            .find(|message| match message {
-                TransportMsg::Send {
-                    to,
-                    message: PeerMessage::Session { session, body: SessionBody::Propose { .. }, .. },
-                } => Some((to, session)),
-                _ => None,
-            })
-            .await
+        self.transport.proposal().await
     }
 
     fn refuse(&self, from: NodeId, session: SheetHash, code: Code) {

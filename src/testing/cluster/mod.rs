@@ -25,7 +25,6 @@ pub use builder::ClusterBuilder;
 pub use clients::Client;
 pub use error::HarnessError;
 pub use life::ActorName;
-pub use stores::Silence;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use ractor::Actor;
-use tokio::sync::oneshot;
 
 use super::{Cluster, HarnessError};
 use crate::ids::NodeId;
@@ -13,16 +12,11 @@ use crate::storage::{
     StorageHandle, StorageTimeouts,
 };
 use crate::supervision::Address;
+use crate::testing::Silence;
 use crate::wallet::PENDING_PREFIX;
 
 /// How many computations each node of a harness runs at a time.
 pub(super) const POOL_WIDTH: usize = 2;
-
-/// A node's engines compute nothing as long as this is there.
-#[derive(Debug)]
-pub struct Silence {
-    _release: Vec<std::sync::mpsc::Sender<()>>,
-}
 
 impl Cluster {
     /// Stops a node's store at its next write that touches a record of `family`.
@@ -87,25 +81,7 @@ impl Cluster {
     /// When there is no such node.
     pub async fn silence(&self, number: usize) -> Result<Silence, HarnessError> {
         let pool = self.pools.get(number).ok_or(HarnessError::NotRunning(number))?;
-        let mut release = Vec::new();
-        for _ in 0..POOL_WIDTH {
-            let (sender, released) = std::sync::mpsc::channel::<()>();
-            let (taken, is_taken) = oneshot::channel();
-            let pool = pool.clone();
-            tokio::spawn(async move {
-                let occupy = move || {
-                    let _ = taken.send(());
-                    // Ends with an error when the silence is dropped.
-                    let _ = released.recv();
-                };
-                // The place is given back however the computation ends.
-                let _ = pool.run(occupy).await;
-            });
-            // The task that would not answer is gone with the runtime.
-            let _ = is_taken.await;
-            release.push(sender);
-        }
-        Ok(Silence { _release: release })
+        Ok(Silence::of(pool, POOL_WIDTH).await)
     }
 
     pub(super) async fn ban_all(&mut self) -> Result<(), HarnessError> {

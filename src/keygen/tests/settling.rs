@@ -1,0 +1,102 @@
+//! What becomes of pending shares, by what their members say and by what the store does.
+
+use super::*;
+use crate::ids::NodeId;
+use crate::keygen::pending::Pending;
+use crate::secret::SecretBytes;
+use crate::storage::{Batch, Durability, Family, Point};
+use crate::testing::PlantedWallet;
+use crate::wallet::{RECORD_DOMAIN, orphan_key, pending_key};
+
+/// A wallet of which the member under test holds its shares pending.
+struct Held {
+    wallet: WalletId,
+    session: SheetHash,
+    signatures: BTreeMap<NodeId, [u8; 64]>,
+}
+
+impl Held {
+    async fn store(bench: &Bench, store: &StorageHandle) -> Self {
+        let (wallet, schemes) = (wallet_id("w"), [Scheme::Ed25519]);
+        let (cluster, threshold) = (&bench.settings.cluster, bench.settings.threshold);
+        let planted = PlantedWallet::deal(cluster, &bench.peers, &bench.identities, &wallet, threshold, &schemes);
+        let record = planted.certificate.record();
+        let (session, bytes) = (record.session, record.encode().unwrap());
+        let sign = |member: &Arc<crate::identity::NodeIdentity>| (member.id(), member.sign(RECORD_DOMAIN, &[&bytes]));
+        let signatures: BTreeMap<_, _> = bench.identities.iter().map(sign).collect();
+        let me = bench.id(ME);
+        let shares: BTreeMap<Scheme, SecretBytes> =
+            planted.shares[&me].iter().map(|(&scheme, share)| (scheme, share.to_secret_bytes().unwrap())).collect();
+        let pending = Pending::new(session, [9; 32], bytes.clone(), signatures[&me], &shares).encode().unwrap();
+        let batch = Batch::new().put(Family::Shares, pending_key(&wallet), pending);
+        store.write(batch, Durability::Synced).await.unwrap();
+        Self { wallet, session, signatures }
+    }
+
+    fn signed_by(&self, rig: &Rig, member: usize) -> KeygenOutcome {
+        KeygenOutcome::Pending(self.signatures[&rig.bench.id(member)])
+    }
+}
+
+/// A member with pending shares that asks nobody, since nobody is there, and looks again at what it was told soon.
+async fn rig(timeouts: StorageTimeouts) -> (Rig, Held) {
+    let mut held = None;
+    let rig = Rig::start(
+        (2, 3),
+        async |bench, store| held = Some(Held::store(bench, store).await),
+        |args| {
+            args.resolve_every = SOON;
+            args.storage = args.storage.with(timeouts);
+        },
+    )
+    .await;
+    let held = held.unwrap();
+    assert_eq!(rig.snapshot().await.unsettled, [held.wallet.clone()].into());
+    (rig, held)
+}
+
+async fn is_active(rig: &Rig, wallet: &WalletId) -> bool {
+    let wallet = wallet.clone();
+    rig.keygen.call(PATIENCE, |reply| KeygenMsg::Wallet { wallet, reply }).await.unwrap().unwrap().is_some()
+}
+
+async fn is_set_aside(rig: &Rig, held: &Held) -> bool {
+    let orphan = rig.store.get(Family::Shares, orphan_key(&held.wallet, held.session)).await.unwrap();
+    let pending = rig.store.get(Family::Shares, pending_key(&held.wallet)).await.unwrap();
+    orphan.is_some() && pending.is_none()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn word_of_a_member__should_count_also_while_a_certificate_is_tried() {
+    for certified in [true, false] {
+        let (rig, held) = rig(StorageTimeouts::default()).await;
+        let silence = rig.silence().await;
+        rig.reply(0, &held.wallet, held.session, KeygenOutcome::Certified(b"nonsense".to_vec()));
+        // It is being tried until something computes again. This is said once, and nobody is asked again.
+        rig.reply(0, &held.wallet, held.session, held.signed_by(&rig, 0));
+        let last = if certified { held.signed_by(&rig, 2) } else { KeygenOutcome::Absent };
+        rig.reply(2, &held.wallet, held.session, last);
+        assert_eq!(rig.snapshot().await.unsettled.len(), 1);
+        drop(silence);
+        rig.until("the share is settled", |snapshot| snapshot.unsettled.is_empty()).await;
+        assert_eq!((is_active(&rig, &held.wallet).await, is_set_aside(&rig, &held).await), (certified, !certified));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn share__should_be_settled_when_the_store_answers_too_late() {
+    for certified in [true, false] {
+        let (rig, held) = rig(super::impatience()).await;
+        let family = if certified { Family::Wallets } else { Family::Shares };
+        let mut hold = rig.bench.faults.hold_of(Point::BeforeWrite, family);
+        rig.reply(0, &held.wallet, held.session, held.signed_by(&rig, 0));
+        let last = if certified { held.signed_by(&rig, 2) } else { KeygenOutcome::Absent };
+        rig.reply(2, &held.wallet, held.session, last);
+        hold.reached().await;
+        // That write was given up, and is done all the same.
+        rig.until_write_waits().await;
+        drop(hold);
+        rig.until("the share is settled", |snapshot| snapshot.unsettled.is_empty()).await;
+        assert_eq!((is_active(&rig, &held.wallet).await, is_set_aside(&rig, &held).await), (certified, !certified));
+    }
+}

@@ -1,0 +1,71 @@
+//! What pairing keeps in the store: one state, and one ban, for each peer.
+
+use crate::error::Code;
+use crate::ids::{NodeId, SheetHash};
+use crate::protocol::pair::PairState;
+use crate::storage::{Batch, Durability, Family, Listing, MAX_PAGE_RECORDS, Record, StorageError, StorageHandle};
+use crate::wire::codec;
+
+/// Makes a finished setup durable, unless the pair has been banned since.
+pub(super) async fn store(storage: &StorageHandle, peer: NodeId, pair: &PairState) -> Result<(), Code> {
+    let value = pair.to_secret_bytes().map_err(|_| Code::Internal)?;
+    let batch = Batch::new().require_absent(Family::Bans, key_of(peer)).put(Family::Pairs, key_of(peer), value);
+    storage.write(batch, Durability::Synced).await.map_err(|error| match error {
+        StorageError::ConditionFailed(_) => Code::PairBanned,
+        error => error.code(),
+    })
+}
+
+/// Why and since when a pair is banned.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct BanRecord {
+    pub session: SheetHash,
+    pub at_ms: u64,
+}
+
+impl BanRecord {
+    pub fn encode(&self) -> Result<Vec<u8>, codec::CodecError> {
+        codec::encode(self, 256)
+    }
+}
+
+/// All records of a family that holds one per peer: one page.
+pub(super) async fn all(storage: &StorageHandle, family: Family) -> Result<Vec<Record>, StorageError> {
+    let listing = Listing { family, prefix: Vec::new(), after: None, limit: MAX_PAGE_RECORDS };
+    storage.list(listing).await.map(|page| page.records)
+}
+
+/// The storage key of a peer's records.
+pub(super) fn key_of(peer: NodeId) -> Vec<u8> {
+    peer.0.as_bytes().to_vec()
+}
+
+/// The peer of a storage key.
+pub(super) fn node_of(key: &[u8]) -> Option<NodeId> {
+    uuid::Uuid::from_slice(key).ok().map(NodeId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Threshold;
+    use crate::protocol::pair::testbed;
+    use crate::secret::SecretBytes;
+    use crate::testing::Bench;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn setup__should_not_be_stored_once_the_pair_is_banned() {
+        let (bench, folder) = (Bench::new(Threshold::new(2, 2).unwrap()), tempfile::tempdir().unwrap());
+        let (store_of, peer) = (bench.storage(0, folder.path()).await, bench.id(1));
+        let storage = bench.handle(&store_of);
+        let [half, _] = &testbed::established()[0];
+        let ban = Batch::new().put(Family::Bans, key_of(peer), SecretBytes::copy_from(b"ban"));
+        storage.write(ban, Durability::Synced).await.unwrap();
+        assert_eq!(store(&storage, peer, half).await, Err(Code::PairBanned));
+        assert!(storage.get(Family::Pairs, key_of(peer)).await.unwrap().is_none());
+        let lifted = Batch::new().delete(Family::Bans, key_of(peer));
+        storage.write(lifted, Durability::Synced).await.unwrap();
+        store(&storage, peer, half).await.unwrap();
+        assert!(storage.get(Family::Pairs, key_of(peer)).await.unwrap().is_some());
+    }
+}

@@ -1,0 +1,219 @@
+//! One real session with an engine that the test makes, its supervisor and its peers played.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorRef};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::{
+    Aborted, CryptoPool, Hold, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd, SessionKit,
+    SessionMsg, SheetContext,
+};
+use crate::error::Code;
+use crate::ids::{Epoch, NodeId, PartyIndex, SessionId, SheetHash, Threshold};
+use crate::pairing::{BanError, Bans};
+use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient};
+use crate::session::Held;
+use crate::supervision::{Deliver, Unavailable};
+use crate::testing::{Bench, PATIENCE, Probe, ProbeInbox, Silence, eventually};
+use crate::transport::{Credit, TransportMsg};
+use crate::wire::message::{SecretPayload, Service, SessionBody};
+use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
+
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Says hello to its peer in round 1, and is through when it has heard from it.
+struct Greeter {
+    peer: PartyIndex,
+    heard: bool,
+    /// Lives as long as the engine.
+    _alive: Arc<()>,
+}
+
+impl Party for Greeter {
+    type Output = ();
+
+    fn start(&mut self) -> Result<Progress<()>, Abort> {
+        let hello = Outgoing { to: Recipient::All, round: 1, payload: Zeroizing::new(b"hello".to_vec()) };
+        Ok(Progress { send: vec![hello], ..Progress::default() })
+    }
+
+    fn receive(&mut self, _: PartyIndex, _: u8, _: &[u8]) -> Result<Progress<()>, Abort> {
+        self.heard = true;
+        Ok(Progress { output: Some(()), ..Progress::default() })
+    }
+
+    fn round(&self) -> u8 {
+        1
+    }
+
+    fn awaited(&self) -> BTreeSet<PartyIndex> {
+        if self.heard { BTreeSet::new() } else { [self.peer].into() }
+    }
+
+    fn max_payload_bytes(&self) -> usize {
+        16
+    }
+}
+
+struct NoBans;
+
+impl Bans for NoBans {
+    fn ban(&self, _: NodeId, _: SheetHash) -> BoxFuture<'_, Result<(), BanError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Takes what a session tells its supervisor.
+struct Owner(mpsc::UnboundedSender<Outcome<()>>);
+
+impl Deliver<SessionEnd<()>> for Owner {
+    fn deliver(&self, end: SessionEnd<()>) -> Result<(), Unavailable> {
+        self.0.send(end.outcome).map_err(|_| Unavailable)
+    }
+}
+
+impl Deliver<Held> for Owner {
+    fn deliver(&self, _: Held) -> Result<(), Unavailable> {
+        Ok(())
+    }
+}
+
+/// A session of member 0 with member 1.
+struct Rig {
+    bench: Bench,
+    session: SheetHash,
+    actor: ActorRef<SessionMsg<()>>,
+    ends: mpsc::UnboundedReceiver<Outcome<()>>,
+    engine: Arc<()>,
+    _transport: ProbeInbox<TransportMsg>,
+}
+
+impl Rig {
+    /// Starts the session on a pool of one place; its messages are held, or not.
+    async fn start(bench: Bench, hold: bool) -> Self {
+        let participants: Vec<Participant> = bench.peers.committee();
+        let sheet = Sheet {
+            version: SHEET_VERSION,
+            cluster: bench.settings.cluster.clone(),
+            session: SessionId([1; 32]),
+            task: Task::PairSetup { epoch: Epoch(1) },
+            participants: participants.clone(),
+            coordinator: bench.id(0),
+            attempt: 1,
+            deadline_ms: bench.clock.now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap(),
+        };
+        let sheet = Arc::new(SheetContext::propose(sheet, bench.identity(0)).unwrap());
+        let (to_transport, transport) = Probe::start().await;
+        let (owner, ends) = mpsc::unbounded_channel();
+        let owner = Arc::new(Owner(owner));
+        let engine = Arc::new(());
+        let session = sheet.hash;
+        let args = SessionArgs {
+            sheet,
+            party: Box::new(Greeter { peer: participants[1].index, heard: false, _alive: Arc::clone(&engine) }),
+            hold: hold.then(|| Hold { from_round: 1, told: Arc::clone(&owner) as Arc<dyn Deliver<Held>> }),
+            kit: SessionKit {
+                post: Post::new(bench.id(0), Service::Pairing, to_transport),
+                identity: Arc::clone(bench.identity(0)),
+                peers: Arc::clone(&bench.peers),
+                bans: Arc::new(NoBans),
+                pool: bench.pool.clone(),
+                clock: bench.clock,
+                owner,
+            },
+        };
+        let (actor, _) = Actor::spawn(None, SessionActor::default(), args).await.unwrap();
+        Self { bench, session, actor, ends, engine, _transport: transport }
+    }
+
+    /// The peer says hello.
+    fn greet(&self) {
+        let signature = self.bench.identity(1).sign(PAYLOAD_DOMAIN, &[&self.session.0, &[1, 2, 0], b"hello"]);
+        let payload = SecretPayload(Zeroizing::new(b"hello".to_vec()));
+        let body = SessionBody::Round { round: 1, to: None, payload, signature };
+        self.actor.cast(SessionMsg::Peer { from: self.bench.id(1), body, credit: Credit::none() }).unwrap();
+    }
+
+    async fn aborted(&mut self) -> Aborted {
+        match timeout(PATIENCE, self.ends.recv()).await.unwrap().unwrap() {
+            Outcome::Aborted(aborted) => aborted,
+            Outcome::Done(()) => panic!("the session succeeded"),
+        }
+    }
+}
+
+fn bench() -> Bench {
+    let mut bench = Bench::new(Threshold::new(2, 2).unwrap());
+    bench.pool = CryptoPool::new(1);
+    bench
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadline__should_name_the_peer_that_said_nothing() {
+    let mut rig = Rig::start(bench(), false).await;
+    let aborted = rig.aborted().await;
+    assert_eq!((aborted.code, aborted.culprits), (Code::SessionTimeout, [rig.bench.id(1)].into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadline__should_name_this_node_when_only_its_own_computing_is_awaited() {
+    for starts in [false, true] {
+        let bench = bench();
+        let pool = bench.pool.clone();
+        let silent_from_the_start = if starts { None } else { Some(Silence::of(&pool, 1).await) };
+        let mut rig = Rig::start(bench, false).await;
+        // Whichever step of the engine waits then.
+        let silent_after_the_start = if starts { Some(Silence::of(&pool, 1).await) } else { None };
+        rig.greet();
+        let aborted = rig.aborted().await;
+        assert_eq!((aborted.code, aborted.culprits), (Code::SessionTimeout, [rig.bench.id(0)].into()), "{starts}");
+        drop((silent_from_the_start, silent_after_the_start));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadline__should_name_this_node_when_its_own_messages_are_held() {
+    let mut rig = Rig::start(bench(), true).await;
+    rig.greet();
+    let aborted = rig.aborted().await;
+    assert_eq!((aborted.code, aborted.culprits), (Code::SessionTimeout, [rig.bench.id(0)].into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engine__should_be_gone_with_its_session_when_it_waits_for_the_pool() {
+    let bench = bench();
+    let silence = Silence::of(&bench.pool, 1).await;
+    let mut rig = Rig::start(bench, false).await;
+    rig.actor.cast(SessionMsg::Cancel(Code::Cancelled)).unwrap();
+    assert_eq!(rig.aborted().await.code, Code::Cancelled);
+    eventually("the engine is gone", async || Arc::strong_count(&rig.engine) == 1).await.unwrap();
+    drop(silence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pool__should_not_take_more_than_its_width_when_callers_go() {
+    let pool = CryptoPool::new(1);
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (running, is_running) = tokio::sync::oneshot::channel();
+    let first = pool.clone();
+    let caller = tokio::spawn(async move {
+        let work = move || {
+            let _ = running.send(());
+            let _ = released.recv();
+        };
+        let _ = first.run(work).await;
+    });
+    is_running.await.unwrap();
+    caller.abort();
+    let _ = caller.await;
+    // Its caller is gone, and it still computes.
+    assert!(timeout(Duration::from_millis(100), pool.run(|| ())).await.is_err());
+    drop(release);
+    timeout(PATIENCE, pool.run(|| ())).await.unwrap().unwrap();
+}

@@ -1,0 +1,42 @@
+//! What the actor's tasks report.
+
+use std::sync::Arc;
+
+use super::admission::{Admission, RequestKey};
+use super::prepare::{Prepared, Refusal};
+use super::requests::Waiter;
+use crate::error::{Code, Failure};
+use crate::ids::{NodeId, SheetHash};
+use crate::keys::Signature;
+use crate::protocol::Party;
+use crate::session::SheetContext;
+use crate::storage::Durability;
+
+/// What a task that the actor started reports.
+pub struct TaskDone(pub(super) Work);
+
+/// One of them.
+pub(super) enum Work {
+    /// A client's request is checked and read in.
+    Prepared { reply: Waiter, result: Result<Box<Prepared>, Failure> },
+    /// A peer's proposal is checked.
+    Checked { from: NodeId, session: SheetHash, result: Result<Box<(SheetContext, Prepared)>, Refusal> },
+    /// The pause before a retry is over.
+    Relaunch(RequestKey),
+    /// The clients of a request have waited long enough.
+    Overdue { key: RequestKey, deadline_ms: u64 },
+    /// An engine is built.
+    Built { sheet: Arc<SheetContext>, result: Result<(Box<dyn Party<Output = Signature>>, u8), Code> },
+    /// A request's content is durable, or must not run.
+    Admitted { key: RequestKey, session: SheetHash, result: Result<Admission, Code> },
+    /// A signature is verified and stored, or not.
+    Stored {
+        key: RequestKey,
+        session: Option<SheetHash>,
+        signature: Signature,
+        durability: Durability,
+        result: Result<(), Failure>,
+    },
+    /// A peer's claim that a request is answered does not hold.
+    FalseAnswer { key: RequestKey, from: NodeId },
+}
