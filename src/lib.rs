@@ -15,6 +15,7 @@
 //! storage                    sealed records in RocksDB
 //! wallet · policy · identity what nodes certify, whose requests count, who is trusted
 //! protocol                   the threshold engines, without I/O
+//! nats                       the connection to a NATS server
 //! wire · ids · keys · error  formats, names, values
 //! ```
 //!
@@ -33,6 +34,7 @@ pub mod ids;
 pub mod keygen;
 pub mod keys;
 pub mod local_cluster;
+pub mod nats;
 pub mod node;
 pub mod pairing;
 pub mod policy;
