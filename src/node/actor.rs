@@ -300,6 +300,7 @@ impl NodeState {
             peers: self.args.peers.ids().filter(|&peer| peer != self.args.identity.id()).collect(),
             discovery: Arc::clone(&self.args.discovery),
             lease_ttl: self.args.settings.lease_ttl,
+            broker: self.args.broker.connection(),
             listeners,
         }
     }

@@ -51,6 +51,9 @@ pub struct View {
     pub me: NodeId,
     /// Everybody else in the peer book.
     pub peers: BTreeMap<NodeId, PeerStatus>,
+    /// The broker is connected and lets this node use the subjects that it needs. Without that, this node is not ready
+    /// itself.
+    pub able: bool,
 }
 
 impl View {
@@ -58,14 +61,14 @@ impl View {
     #[must_use]
     pub fn empty(me: NodeId, peers: impl IntoIterator<Item = NodeId>) -> Self {
         let peers = peers.into_iter().filter(|&peer| peer != me).map(|peer| (peer, PeerStatus::default())).collect();
-        Self { me, peers }
+        Self { me, peers, able: true }
     }
 
-    /// The nodes that take part in sessions now, this one included.
+    /// The nodes that take part in sessions now, this one included if it is able to.
     #[must_use]
     pub fn ready(&self) -> BTreeSet<NodeId> {
         let peers = self.peers.iter().filter(|(_, status)| status.is_ready()).map(|(&peer, _)| peer);
-        peers.chain([self.me]).collect()
+        peers.chain(self.able.then_some(self.me)).collect()
     }
 
     /// Whether `a` and `b` can run `scheme` together, as far as this node is told.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::Actor;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ use crate::storage::{
 };
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
+use crate::transport::broker::Connection;
 
 /// A cluster of which no node exists: identities, peer book, policy, and what actors' arguments are made of.
 ///
@@ -201,7 +202,7 @@ impl Bench {
         }
     }
 
-    /// What the registry is started with; it has no listeners yet.
+    /// What the registry is started with; it has no listeners yet, and a broker that never fails.
     #[must_use]
     pub fn registry(&self, number: usize, discovery: Arc<dyn Discovery>, lease_ttl: Duration) -> RegistryArgs {
         let me = self.id(number);
@@ -210,6 +211,7 @@ impl Bench {
             peers: self.peers.ids().filter(|&peer| peer != me).collect(),
             discovery,
             lease_ttl,
+            broker: watch::Sender::new(Connection::UP).subscribe(),
             listeners: Vec::new(),
         }
     }
