@@ -4,7 +4,8 @@
 # make doc    the API's documentation, warnings are errors
 # make bench  what operations cost, in release mode
 #
-# Each target installs the system packages that are missing, or says which they are.
+# Each target installs the system packages that are missing, or says which they are. The tests install a NATS server of
+# their own below the cache folder, unless one that is new enough is in PATH.
 
 .DEFAULT_GOAL := demo
 .PHONY: demo test lint doc bench deps
@@ -19,7 +20,7 @@ demo: deps
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
 
 test: deps
-	$(CARGO) test --locked
+	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && $(CARGO) test --locked
 
 lint: deps
 	$(CARGO) fmt --check
