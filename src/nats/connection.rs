@@ -120,7 +120,8 @@ impl Connection {
         self.client.max_payload()
     }
 
-    /// Makes `subject` one whose denial counts: [`Status::denied`] tells of it. At most 1024; more are ignored.
+    /// Makes `subject` one whose denial counts: [`Status::denied`] tells of it. With `*` as the last token, so does every
+    /// subject that has another token there. At most 1024; more are ignored.
     ///
     /// A subject that others can choose, such as where a client wants its answer, is not to be claimed: whoever chooses
     /// it could make this node look misconfigured.
@@ -154,10 +155,15 @@ impl Shared {
         let claims = self.claims.read().unwrap_or_else(PoisonError::into_inner);
         self.status.send_if_modified(|status| {
             let before = status.clone();
-            status.follow(event, connects, |subject| claims.contains(subject));
+            status.follow(event, connects, |subject| is_claimed(&claims, subject));
             *status != before
         });
     }
+}
+
+fn is_claimed(claims: &BTreeSet<String>, subject: &str) -> bool {
+    let siblings = || subject.rsplit_once('.').map(|(parent, _)| format!("{parent}.*"));
+    claims.contains(subject) || siblings().is_some_and(|siblings| claims.contains(&siblings))
 }
 
 /// The pause before an attempt, counted from 1. `luck`, from 0 to 1, spreads the nodes that lost the same server.
@@ -172,6 +178,17 @@ fn pause(attempt: usize, luck: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims__should_be_subjects_or_all_children_of_one() {
+        let claims = BTreeSet::from(["a.b".to_owned(), "inbox.*".to_owned()]);
+        for claimed in ["a.b", "inbox.*", "inbox.7"] {
+            assert!(is_claimed(&claims, claimed), "{claimed}");
+        }
+        for other in ["a", "a.b.c", "a.*", "inbox", "inbox.7.8", "other.7", ""] {
+            assert!(!is_claimed(&claims, other), "{other}");
+        }
+    }
 
     #[test]
     fn pauses__should_grow_to_a_limit_and_differ() {

@@ -11,6 +11,9 @@
 //! through what one connection sends in order, and when the mark is back it has come past everything before. There is
 //! one mark at a time, for all messages since the last. Nobody waits for it but the futures that `publish` returned.
 //!
+//! Whoever else may subscribe to a node's subject, such as somebody who listens to everything, hides from the server that
+//! the node is gone. Then the heartbeats of the link notice it.
+//!
 //! A member that reads its inbox sees the reply subject and could forge what comes to it. That makes a link look better
 //! or worse than it is, which is what a broker can do anyway.
 
