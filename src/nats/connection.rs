@@ -108,6 +108,13 @@ impl Connection {
         self.shared.status.subscribe()
     }
 
+    /// Whether it is there now. What is asked of the library while it is not waits in a queue and is sent much later, or
+    /// keeps the asker waiting once that is full: better ask this first.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.status.borrow().connected
+    }
+
     /// The version of the server that the connection was first made to.
     #[must_use]
     pub fn version(&self) -> Version {

@@ -22,7 +22,7 @@ async fn start(server: &NatsServer, folder: &Path) -> LocalCluster {
         let args = cluster.args_mut(number).unwrap();
         let connection = connect(server).await;
         let leases = KvOptions::new(&settings.cluster, settings.lease_ttl, args.peers.ids());
-        args.discovery = Arc::new(KvDiscovery::new(&connection, leases));
+        args.discovery = Arc::new(KvDiscovery::new(connection.clone(), leases));
         args.broker = Arc::new(NatsBroker::new(connection).await.unwrap());
     }
     cluster.start_all().await.unwrap();

@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::{Config, StorageType};
 use quorate::ids::{ClusterId, NodeId};
 use quorate::nats;
 use quorate::registry::{Discovery, KvDiscovery, KvOptions, LeaseEvent};
-use quorate::testing::NatsServer;
+use quorate::testing::{NatsServer, eventually};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ fn node(number: u128) -> NodeId {
 /// One node's view of the leases of nodes 1 to 3.
 async fn discovery(server: &NatsServer) -> KvDiscovery {
     let cluster: ClusterId = "test".parse().unwrap();
-    KvDiscovery::new(&connect(server).await, KvOptions::new(&cluster, TTL, (1..=3).map(node)))
+    KvDiscovery::new(connect(server).await, KvOptions::new(&cluster, TTL, (1..=3).map(node)))
 }
 
 async fn watch(server: &NatsServer) -> mpsc::Receiver<LeaseEvent> {
@@ -105,8 +105,7 @@ async fn discovery__should_say_that_there_is_no_server() {
     assert!(soon(discovery.watch()).await.is_err());
     assert!(soon(discovery.resign(node(1))).await.is_err());
     server.restart(false).await.unwrap();
-    let again = async { while discovery.renew(node(1), TTL).await.is_err() {} };
-    soon(again).await;
+    eventually("it is renewed again", async || discovery.renew(node(1), TTL).await.is_ok()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

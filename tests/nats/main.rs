@@ -1,6 +1,5 @@
 //! Nodes over a real NATS server: connections, links, leases, and a whole cluster that loses it.
 #![expect(clippy::unwrap_used, reason = "a test that fails should stop")]
-#![expect(clippy::indexing_slicing, reason = "the sizes are fixed here")]
 
 mod broker;
 mod cluster;

@@ -74,6 +74,7 @@ impl KvOptions {
 pub struct KvDiscovery(Arc<Bucket>);
 
 struct Bucket {
+    connection: nats::Connection,
     context: Context,
     options: KvOptions,
     store: Mutex<Option<Store>>,
@@ -82,13 +83,13 @@ struct Bucket {
 impl KvDiscovery {
     /// Discovery over `connection`, which others may use too. Nothing is asked of the server yet.
     #[must_use]
-    pub fn new(connection: &nats::Connection, options: KvOptions) -> Self {
+    pub fn new(connection: nats::Connection, options: KvOptions) -> Self {
         let mut context = jetstream::new(connection.client().clone());
         context.set_timeout(ANSWER_LIMIT);
         for member in &options.members {
             connection.claim(&format!("$KV.{}.{member}", options.bucket));
         }
-        Self(Arc::new(Bucket { context, options, store: Mutex::new(None) }))
+        Self(Arc::new(Bucket { connection, context, options, store: Mutex::new(None) }))
     }
 }
 
@@ -124,6 +125,10 @@ impl Bucket {
     where
         F: Future<Output = Result<T, DiscoveryError>>,
     {
+        // Asked of a connection that is not there, it would be done when that comes back, again and again.
+        if !self.connection.is_connected() {
+            return Err(DiscoveryError("there is no connection to the server".to_owned()));
+        }
         let known = self.store.lock().await.clone();
         if let Some(store) = known
             && let Ok(done) = in_time(deed(store)).await
