@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
+use super::pool::Panicked;
 use super::step::{Incoming, Seat, SignedOutgoing, Stepped};
 use super::table::SheetContext;
 use super::{Aborted, CryptoPool, Held, Outcome, SessionEnd};
@@ -48,7 +48,7 @@ pub enum SessionMsg<O> {
     /// The deadline has come.
     Deadline,
     /// A step on the blocking pool is through.
-    Stepped(Result<StepDone<O>, StepPanicked>),
+    Stepped(Result<StepDone<O>, Panicked>),
     /// Asks for what can be observed.
     Snapshot(ractor::RpcReplyPort<SessionSnapshot>),
     /// Panics in the handler: the harness proves supervision with it.
@@ -61,10 +61,6 @@ pub struct StepDone<O> {
     party: Box<dyn Party<Output = O>>,
     stepped: Stepped<O>,
 }
-
-/// The engine panicked; it is gone, and wiped by the unwinding.
-#[derive(Debug, Clone, Copy)]
-pub struct StepPanicked;
 
 /// What can be observed of a session. No secret is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,7 +218,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
                 state.abort(&myself, Code::SessionTimeout, culprits, None);
             }
             SessionMsg::Stepped(Ok(done)) => state.stepped(&myself, done).await,
-            SessionMsg::Stepped(Err(StepPanicked)) => state.abort(&myself, Code::Internal, BTreeSet::new(), None),
+            SessionMsg::Stepped(Err(Panicked)) => state.abort(&myself, Code::Internal, BTreeSet::new(), None),
             SessionMsg::Snapshot(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(SessionSnapshot {
@@ -264,18 +260,13 @@ impl<O: Send + 'static> SessionState<O> {
         step: impl FnOnce(&Seat, &mut dyn Party<Output = O>) -> Stepped<O> + Send + 'static,
     ) {
         let Some(mut party) = self.party.take() else { return };
-        let (seat, pool, target) = (Arc::clone(&self.args.seat), self.args.pool.clone(), myself.clone());
-        tokio::spawn(async move {
-            let done = pool
-                .run(move || {
-                    let stepped = step(&seat, party.as_mut());
-                    StepDone { party, stepped }
-                })
-                .await
-                .map_err(|_| StepPanicked);
-            // A session that is gone needs no answer; dropping it wipes the engine.
-            let _ = target.cast(SessionMsg::Stepped(done));
-        });
+        let (seat, target) = (Arc::clone(&self.args.seat), myself.clone());
+        let work = move || {
+            let stepped = step(&seat, party.as_mut());
+            StepDone { party, stepped }
+        };
+        // A session that is gone needs no answer; dropping it wipes the engine.
+        self.args.pool.submit(work, move |done| drop(target.cast(SessionMsg::Stepped(done))));
     }
 
     /// Feeds what waits to the engine, if it is idle.
@@ -412,14 +403,22 @@ impl<O: Send + 'static> SessionState<O> {
     /// Sends a message of the engine to those it is for.
     fn deliver(&self, outgoing: SignedOutgoing) {
         let to = outgoing.recipient();
-        let recipients = match to {
-            Some(index) => self.args.seat.sheet.sheet.node_at(index).into_iter().collect(),
-            None => others(&self.args.seat.sheet, self.args.seat.identity.id()),
-        };
         let SignedOutgoing { message, signature } = outgoing;
-        for peer in recipients {
-            let payload = SecretPayload(Zeroizing::new(message.payload.to_vec()));
+        let send = |peer, payload| {
+            let payload = SecretPayload(payload);
             self.send(peer, SessionBody::Round { round: message.round, to, payload, signature });
+        };
+        match to {
+            Some(index) => {
+                if let Some(peer) = self.args.seat.sheet.sheet.node_at(index) {
+                    send(peer, message.payload);
+                }
+            }
+            None => {
+                for peer in others(&self.args.seat.sheet, self.args.seat.identity.id()) {
+                    send(peer, message.payload.clone());
+                }
+            }
         }
     }
 

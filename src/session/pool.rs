@@ -1,9 +1,14 @@
 //! The bounded pool that engines compute on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, spawn_blocking};
+
+/// A computation panicked; what it worked on was dropped by the unwinding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Panicked;
 
 /// Runs computations on blocking threads, at most a fixed number at a time, so that an actor's handler never computes
 /// and a burst of sessions never starves the node.
@@ -30,6 +35,31 @@ impl CryptoPool {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
         // The semaphore is never closed, so the error of a closed one cannot come; without a place we run anyway.
         let _place = self.0.acquire().await.ok();
-        tokio::task::spawn_blocking(work).await
+        spawn_blocking(work).await
+    }
+
+    /// Runs `work` there as soon as there is a place, and `then` with its outcome on the same thread: the answer costs
+    /// no more than a message. Both are dropped if the runtime goes away first.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(Result<T, Panicked>) + Send + 'static,
+    ) {
+        let job = move |place: Option<OwnedSemaphorePermit>| {
+            // What a panic leaves behind is dropped with the closure; nobody sees it half changed.
+            let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
+            drop(place);
+            then(outcome);
+        };
+        match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(place) => drop(spawn_blocking(move || job(Some(place)))),
+            Err(_) => {
+                let places = Arc::clone(&self.0);
+                tokio::spawn(async move {
+                    let place = places.acquire_owned().await.ok();
+                    spawn_blocking(move || job(place));
+                });
+            }
+        }
     }
 }

@@ -436,7 +436,7 @@ impl SigningState {
         }
         let desk = self.desk.clone();
         Self::spawn(myself, async move {
-            let result = desk.build(&sheet, &prepared).await;
+            let result = desk.build(&sheet, prepared).await;
             Work::Built { sheet, result }
         });
     }

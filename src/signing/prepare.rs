@@ -76,8 +76,17 @@ pub(super) struct Prepared {
     pub key: RequestKey,
     pub certificate: Arc<WalletCertificate>,
     pub derived: Derived,
-    pub share: Arc<KeyShare>,
+    /// This node's share as it is stored.
+    pub share: SecretBytes,
     pub admission: Admission,
+}
+
+impl Prepared {
+    /// This node's share, checked against the wallet's record: work for the pool.
+    fn share(&self) -> Result<KeyShare, Code> {
+        let key = self.certificate.record().key(self.request.scheme()).ok_or(Code::KeyNotFound)?;
+        KeyShare::from_secret_bytes(self.share.expose(), &key.group).map_err(|error| error.code())
+    }
 }
 
 /// A participant's reason to stay out.
@@ -114,42 +123,55 @@ pub(super) struct Desk {
     pub wallets: Wallets,
 }
 
+/// A request of somebody who may ask, and the key it is for, if the wallet was at hand.
+struct Authentic {
+    request: SignRequest,
+    known: Option<(Arc<WalletCertificate>, Derived)>,
+}
+
 impl Desk {
     /// Checks who asks, and reads all that the request needs.
     pub(super) async fn prepare(&self, request: SignRequest) -> Result<Prepared, Failure> {
-        let (policy, pool) = (Arc::clone(&self.args.policy), self.args.pool.clone());
-        let request = pool
-            .run(move || policy.check_sign(&request).map(|()| request))
-            .await
-            .map_err(|_| internal())?
-            .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        let desk = self.clone();
+        let authentic = self.args.pool.run(move || desk.authenticate(request)).await.map_err(|_| internal())??;
+        self.read(authentic).await
+    }
+
+    /// Checks who asks: work for the pool.
+    fn authenticate(&self, request: SignRequest) -> Result<Authentic, Failure> {
+        self.args.policy.check_sign(&request).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+        let known = match self.wallets.get(request.wallet()) {
+            Some(certificate) => {
+                let derived = derived_key(&certificate, &request)?;
+                Some((certificate, derived))
+            }
+            None => None,
+        };
+        Ok(Authentic { request, known })
+    }
+
+    /// Reads all that an authentic request needs.
+    async fn read(&self, authentic: Authentic) -> Result<Prepared, Failure> {
+        let Authentic { request, known } = authentic;
         let key = RequestKey { wallet: request.wallet().clone(), request: request.request_id().clone() };
-        let content = request.content_hash();
-        let stored =
-            self.args.storage.get(Family::Results, key.storage_key()).await.map_err(|e| storage_failure(&e))?;
-        let stored = stored.map(|bytes| AdmissionRecord::decode(bytes.expose())).transpose().map_err(|_| corrupt())?;
-        let admission = admit(stored.as_ref(), &content);
-        let certificate = match self.wallets.get(&key.wallet) {
-            Some(certificate) => certificate,
-            None => self.certificate(&key).await?,
+        let (request, certificate, derived) = match known {
+            Some((certificate, derived)) => (request, certificate, derived),
+            None => {
+                let certificate = self.certificate(&key).await?;
+                let derive = move || Ok((derived_key(&certificate, &request)?, request, certificate));
+                let (derived, request, certificate) = self.args.pool.run(derive).await.map_err(|_| internal())??;
+                (request, certificate, derived)
+            }
         };
         let scheme = request.scheme();
         let record = certificate.record().key(scheme).ok_or_else(|| not_found(scheme))?;
-        let name = share_key(&key.wallet, scheme, record.generation);
-        let sealed = self.args.storage.get(Family::Shares, name).await.map_err(|e| storage_failure(&e))?;
-        let sealed = sealed.ok_or_else(|| not_found(scheme))?;
-        let (group, chain_code, path) = (record.group.clone(), certificate.record().chain_code, request.path());
-        let (derived, share) = self
-            .args
-            .pool
-            .run(move || {
-                let derived = derive(&group.public_key(), &chain_code, &path)
-                    .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-                let share = KeyShare::from_secret_bytes(sealed.expose(), &group).map_err(|_| corrupt())?;
-                Ok::<_, Failure>((derived, Arc::new(share)))
-            })
-            .await
-            .map_err(|_| internal())??;
+        let share = share_key(&key.wallet, scheme, record.generation);
+        let records = [(Family::Results, key.storage_key()), (Family::Shares, share)];
+        let [stored, share] = self.args.storage.get_all(records).await.map_err(|e| storage_failure(&e))?;
+        let stored = stored.map(|bytes| AdmissionRecord::decode(bytes.expose())).transpose().map_err(|_| corrupt())?;
+        let content = request.content_hash();
+        let admission = admit(stored.as_ref(), &content);
+        let share = share.ok_or_else(|| not_found(scheme))?;
         Ok(Prepared { request, content, key, certificate, derived, share, admission })
     }
 
@@ -193,15 +215,11 @@ impl Desk {
         bytes: Vec<u8>,
         signature: [u8; 64],
     ) -> Result<(SheetContext, Prepared), Refusal> {
-        let peers = Arc::clone(&self.args.peers);
-        let opened = self.args.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
-        let forged = |code| Refusal { code, answer: None, genuine: false };
-        let sheet = opened.map_err(|_| forged(Code::Internal))?.map_err(forged)?;
-        check_frame(&sheet.sheet, &self.args.cluster, self.args.clock.now_ms())?;
-        let Task::Sign { request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation.into()) };
-        let request = SignRequest::parse(request).map_err(|error| error.code())?;
-        check_against_request(&sheet, &request)?;
-        let prepared = self.prepare(request).await?;
+        let desk = self.clone();
+        let checked = self.args.pool.run(move || desk.open(from, announced, bytes, signature)).await;
+        let forged = Refusal { code: Code::Internal, answer: None, genuine: false };
+        let (sheet, authentic) = checked.map_err(|_| forged)??;
+        let prepared = self.read(authentic).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
                 return Err(Refusal { answer: Some(signature), ..Code::SessionDuplicate.into() });
@@ -213,26 +231,42 @@ impl Desk {
         Ok((sheet, prepared))
     }
 
+    /// Checks what a proposal says by itself: work for the pool.
+    fn open(
+        &self,
+        from: NodeId,
+        announced: SheetHash,
+        bytes: Vec<u8>,
+        signature: [u8; 64],
+    ) -> Result<(SheetContext, Authentic), Refusal> {
+        let sheet = SheetContext::open(from, announced, bytes, signature, &self.args.peers)
+            .map_err(|code| Refusal { code, answer: None, genuine: false })?;
+        check_frame(&sheet.sheet, &self.args.cluster, self.args.clock.now_ms())?;
+        let Task::Sign { request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation.into()) };
+        let request = SignRequest::parse(request).map_err(|error| error.code())?;
+        check_against_request(&sheet, &request)?;
+        let authentic = self.authenticate(request)?;
+        Ok((sheet, authentic))
+    }
+
     /// Builds this node's engine for a session, with the round from which its messages are held.
     pub(super) async fn build(
         &self,
         sheet: &SheetContext,
-        prepared: &Prepared,
+        prepared: Arc<Prepared>,
     ) -> Result<(Box<dyn Party<Output = Signature>>, u8), Code> {
         let me = sheet.sheet.index_of(self.args.identity.id()).ok_or(Code::Internal)?;
         let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
-        let (share, derived) = (Arc::clone(&prepared.share), prepared.derived.clone());
-        let request = &prepared.request;
-        let (message, tweak) = (request.message().to_vec(), request.tweak());
-        if request.scheme() != Scheme::Ecdsa {
+        if prepared.request.scheme() != Scheme::Ecdsa {
             let build = move || {
-                FrostSigning::new(context, &share, &derived, message, tweak, rng::os())
+                let (request, derived) = (&prepared.request, &prepared.derived);
+                let message = request.message().to_vec();
+                FrostSigning::new(context, &prepared.share()?, derived, message, request.tweak(), rng::os())
                     .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
                     .map_err(|error| error.code())
             };
             return Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, FrostSigning::SHARE_ROUND));
         }
-        let digest: [u8; 32] = message.as_slice().try_into().map_err(|_| Code::MsgValidation)?;
         let others: BTreeSet<NodeId> =
             sheet.sheet.participants.iter().map(|p| p.node).filter(|&node| node != self.args.identity.id()).collect();
         let states = self
@@ -244,9 +278,10 @@ impl Desk {
             .map_err(|error| error.code())?;
         let pairs: BTreeMap<PartyIndex, _> =
             states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect();
-        let wallet = wallet_context(prepared);
         let build = move || {
-            EcdsaSigning::new(&context, &share, pairs, &derived, &wallet, digest)
+            let digest = prepared.request.message().try_into().map_err(|_| Code::MsgValidation)?;
+            let wallet = wallet_context(&prepared);
+            EcdsaSigning::new(&context, &prepared.share()?, pairs, &prepared.derived, &wallet, digest)
                 .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
                 .map_err(|error| error.code())
         };
@@ -294,6 +329,14 @@ impl Desk {
         let batch = Batch::new().put(Family::Results, prepared.key.storage_key(), record);
         self.args.storage.write(batch, durability).await.map_err(|error| storage_failure(&error))
     }
+}
+
+/// The key that a request asks to sign with.
+fn derived_key(certificate: &WalletCertificate, request: &SignRequest) -> Result<Derived, Failure> {
+    let (record, scheme) = (certificate.record(), request.scheme());
+    let key = record.key(scheme).ok_or_else(|| not_found(scheme))?;
+    derive(&key.group.public_key(), &record.chain_code, &request.path())
+        .map_err(|error| Failure::new(error.code(), error.to_string()))
 }
 
 /// What binds an engine's run to the wallet and the generation of its key.

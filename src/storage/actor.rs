@@ -101,9 +101,8 @@ impl Actor for StorageActor {
         state: &mut StorageState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            StorageMsg::Get { family, key, reply } => {
-                state.read(&myself, reply, move |store| store.get(family, &key));
-            }
+            StorageMsg::Get { keys, reply } => state
+                .read(&myself, reply, move |store| keys.iter().map(|(family, key)| store.get(*family, key)).collect()),
             StorageMsg::List { listing, reply } => {
                 state.read(&myself, reply, move |store| {
                     store.list(listing.family, &listing.prefix, listing.after.as_deref(), listing.limit)

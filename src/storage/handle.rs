@@ -43,8 +43,22 @@ impl StorageHandle {
     /// # Errors
     /// As [`Store::get`](super::Store::get); when too many reads wait; when the actor is not there or too slow.
     pub async fn get(&self, family: Family, key: impl Into<Vec<u8>>) -> Result<Option<SecretBytes>, StorageError> {
-        let key = key.into();
-        self.ask(Access::Read, |reply| StorageMsg::Get { family, key, reply }).await?
+        let [record] = self.get_all([(family, key.into())]).await?;
+        Ok(record)
+    }
+
+    /// Reads several records with one question, in their order. They need not be of the same moment.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), if any of them cannot be read.
+    pub async fn get_all<const N: usize>(
+        &self,
+        keys: [(Family, Vec<u8>); N],
+    ) -> Result<[Option<SecretBytes>; N], StorageError> {
+        let keys = keys.into();
+        let records = self.ask(Access::Read, |reply| StorageMsg::Get { keys, reply }).await??;
+        // The actor answers each key; a number that differs is no answer.
+        records.try_into().map_err(|_| StorageError::Unavailable { access: Access::Read })
     }
 
     /// Lists one page of records.

@@ -78,16 +78,14 @@ pub struct Listing {
 
 /// What the storage actor is asked. [`StorageHandle`] asks it properly.
 pub enum StorageMsg {
-    /// Read one record.
+    /// Read the records with these keys.
     Get {
-        /// The record's family.
-        family: Family,
-        /// The record's key.
-        key: Vec<u8>,
-        /// Where the record goes, if there is one.
-        reply: Reply<Option<SecretBytes>>,
+        /// The families and keys.
+        keys: Vec<(Family, Vec<u8>)>,
+        /// Where the records go, in the order of the keys, those that there are.
+        reply: Reply<Vec<Option<SecretBytes>>>,
     },
-    /// Read several records.
+    /// Read the records of a range.
     List {
         /// Which ones.
         listing: Listing,
