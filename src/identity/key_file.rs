@@ -39,6 +39,15 @@ pub enum Existing {
     Replace,
 }
 
+/// The two files of a key that was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedFiles {
+    /// The public key, for everybody.
+    pub public: PathBuf,
+    /// The private key, mode 0600.
+    pub private: PathBuf,
+}
+
 /// Reads a public JSON file.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, IdentityError> {
     serde_json::from_slice(&read(path)?).map_err(|error| IdentityError::Content {

@@ -234,6 +234,40 @@ fn peer_book__should_refuse_repeats_and_wrong_numbers() {
 }
 
 #[test]
+fn peer_list__should_number_its_nodes_and_survive_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers.json");
+    let list = PeerList::generate(32).unwrap();
+    list.save(&path, Existing::Keep).unwrap();
+    assert_eq!(PeerList::load(&path).unwrap(), list);
+    assert_eq!(list.id_of(&name("node31")), list.nodes().last().map(|(_, id)| *id));
+    assert_eq!(list.id_of(&name("node32")), None);
+    assert_ne!(PeerList::generate(2).unwrap(), PeerList::generate(2).unwrap(), "ids are random");
+    assert!(matches!(list.save(&path, Existing::Keep), Err(IdentityError::Exists { .. })));
+    for count in [0, 1, 33, 255] {
+        assert!(PeerList::generate(count).is_err(), "{count}");
+    }
+}
+
+#[test]
+fn fingerprint__should_change_with_every_member() {
+    let members = |range: std::ops::RangeInclusive<u8>| range.map(|index| node(index).member()).collect::<Vec<_>>();
+    let all = members(1..=3);
+    let print = |members: Vec<Member>| PeerBook::new(members).unwrap().fingerprint();
+    let reversed = all.iter().rev().cloned().collect();
+    assert_eq!(print(all.clone()), print(reversed));
+    let with = |changed: Member| print(vec![changed, all[1].clone(), all[2].clone()]);
+    for other in [
+        with(Member { name: name("other"), ..all[0].clone() }),
+        with(Member { id: NodeId(Uuid::from_u128(9)), ..all[0].clone() }),
+        with(Member { key: node(9).member().key, ..all[0].clone() }),
+        print(all[1..].to_vec()),
+    ] {
+        assert_ne!(print(all.clone()), other);
+    }
+}
+
+#[test]
 fn peers_file__should_be_refused_when_it_disagrees() {
     let id = |index: u128| Uuid::from_u128(index).to_string();
     for peers in [
