@@ -133,6 +133,24 @@ fn sealed_key__should_open_with_its_passphrase_only() {
 }
 
 #[test]
+fn replacing__should_leave_one_form_of_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = passphrase("p");
+    let sealed = Protection::Passphrase { passphrase: &secret, work_factor: 2 };
+    for (protection, passphrase, kept, gone) in [
+        (Protection::FileMode, None, "node1_private.key", "node1_private.key.age"),
+        (sealed, Some(&secret), "node1_private.key.age", "node1_private.key"),
+        (Protection::FileMode, None, "node1_private.key", "node1_private.key.age"),
+    ] {
+        let node = node(1);
+        node.save(folder.path(), protection, Existing::Replace).unwrap();
+        assert!(folder.path().join(kept).exists() && !folder.path().join(gone).exists(), "{kept}");
+        let loaded = NodeIdentity::load(folder.path(), &name("node1"), passphrase).unwrap();
+        assert_eq!(loaded.member(), node.member());
+    }
+}
+
+#[test]
 fn sealed_key__should_bound_the_work_of_opening() {
     let folder = tempfile::tempdir().unwrap();
     let right = passphrase("p");
@@ -412,10 +430,10 @@ fn request_files__should_load_what_was_saved() {
     found.sort();
     let expected = ["alice.authorizer", "event_initiator"]
         .iter()
-        .flat_map(|stem| [".identity.json", ".key", ".key.age"].map(|end| format!("{stem}{end}")))
+        .flat_map(|stem| [".identity.json", ".key.age"].map(|end| format!("{stem}{end}")))
         .collect::<Vec<_>>();
     assert_eq!(found, expected);
-    assert_eq!(mode(&folder.path().join("alice.authorizer.key")), 0o600);
+    assert_eq!(mode(&folder.path().join("alice.authorizer.key.age")), 0o600);
 }
 
 #[test]
