@@ -6,19 +6,75 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{ConfigError, Environment};
+use super::{ConfigError, Environment, mpcium};
 use crate::secret::SecretBytes;
 
 /// The longest secret in a file, in bytes.
 const MAX_SECRET_BYTES: usize = 4096;
+/// The longest NATS credentials file, in bytes: its token carries the account's limits and permissions.
+const MAX_CREDENTIALS_BYTES: usize = 64 * 1024;
+
+/// Where a secret is found. The secret itself is read when it is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretSource {
+    /// The configuration key that names the place.
+    key: &'static str,
+    place: SecretPlace,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SecretPlace {
+    File(PathBuf),
+    Variable(String),
+    /// In a `config.yaml` of mpcium, under the key itself.
+    MpciumConfig(PathBuf),
+}
+
+impl SecretSource {
+    pub(super) const fn file(key: &'static str, path: PathBuf) -> Self {
+        Self { key, place: SecretPlace::File(path), max_bytes: MAX_SECRET_BYTES }
+    }
+
+    pub(super) const fn credentials(key: &'static str, path: PathBuf) -> Self {
+        Self { key, place: SecretPlace::File(path), max_bytes: MAX_CREDENTIALS_BYTES }
+    }
+
+    pub(super) const fn variable(key: &'static str, name: String) -> Self {
+        Self { key, place: SecretPlace::Variable(name), max_bytes: MAX_SECRET_BYTES }
+    }
+
+    /// `key` is one of mpcium's, such as `nats.password`.
+    pub(super) const fn mpcium(key: &'static str, path: PathBuf) -> Self {
+        Self { key, place: SecretPlace::MpciumConfig(path), max_bytes: MAX_SECRET_BYTES }
+    }
+
+    /// Reads the secret. Of a file, the line break at its end is left out.
+    ///
+    /// # Errors
+    /// When it is missing, empty or too long.
+    pub fn read(&self, environment: &Environment) -> Result<SecretBytes, ConfigError> {
+        match &self.place {
+            SecretPlace::File(path) => read_text(self.key, path, self.max_bytes),
+            SecretPlace::Variable(name) => environment
+                .get(name)
+                .filter(|value| !value.is_empty() && value.len() <= self.max_bytes)
+                .map(|value| SecretBytes::copy_from(value.as_bytes()))
+                .ok_or_else(|| ConfigError::Secret {
+                    key: self.key,
+                    problem: format!("the environment variable {name} is not set, is empty, or is too long"),
+                    fix: "set it to the secret",
+                }),
+            SecretPlace::MpciumConfig(path) => mpcium::read_secret(path, self.key),
+        }
+    }
+}
 
 /// What unlocks the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorageKeySource {
-    /// A file with a passphrase.
-    PassphraseFile(PathBuf),
-    /// The name of an environment variable that holds a passphrase.
-    PassphraseVariable(String),
+    /// A passphrase.
+    Passphrase(SecretSource),
     /// A file with a key: 32 bytes as they are, or 64 hex digits.
     KeyFile(PathBuf),
 }
@@ -39,67 +95,58 @@ impl StorageKeySource {
     /// When it is missing, empty, too long, or no key.
     pub fn read(&self, environment: &Environment) -> Result<StorageSecret, ConfigError> {
         match self {
-            Self::PassphraseFile(path) => {
-                read_passphrase_file("storage.passphrase_file", path).map(StorageSecret::Passphrase)
-            }
-            Self::PassphraseVariable(name) => {
-                let value = environment.get(name).map(|value| SecretBytes::copy_from(value.as_bytes()));
-                value.filter(|value| !value.is_empty()).map(StorageSecret::Passphrase).ok_or_else(|| {
-                    ConfigError::Secret {
-                        key: "storage.passphrase_env",
-                        problem: format!("the environment variable {name} is not set, or is empty"),
-                        fix: "set it to the passphrase",
-                    }
-                })
-            }
-            Self::KeyFile(path) => {
-                let bytes = read_secret("storage.key_file", path)?;
-                let wrong = || ConfigError::Secret {
-                    key: "storage.key_file",
-                    problem: format!("{} holds neither 32 bytes nor 64 hex digits", path.display()),
-                    fix: "make one with: head -c 32 /dev/urandom",
-                };
-                if bytes.len() == 32 {
-                    return Ok(StorageSecret::Key(SecretBytes::copy_from(&bytes)));
-                }
-                let mut key = Zeroizing::new([0; 32]);
-                hex::decode_to_slice(bytes.trim_ascii(), &mut *key).map_err(|_| wrong())?;
-                Ok(StorageSecret::Key(SecretBytes::copy_from(&*key)))
-            }
+            Self::Passphrase(source) => source.read(environment).map(StorageSecret::Passphrase),
+            Self::KeyFile(path) => read_key("storage.key_file", path).map(StorageSecret::Key),
         }
     }
 }
 
-/// Reads a passphrase: the file's bytes without the line break at their end. `key` is the configuration key that names
-/// the file.
+fn read_key(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
+    let bytes = read_secret(key, path, MAX_SECRET_BYTES)?;
+    if bytes.len() == 32 {
+        return Ok(SecretBytes::copy_from(&bytes));
+    }
+    let mut decoded = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(bytes.trim_ascii(), &mut *decoded).map_err(|_| ConfigError::Secret {
+        key,
+        problem: format!("{} holds neither 32 bytes nor 64 hex digits", path.display()),
+        fix: "make one with: head -c 32 /dev/urandom",
+    })?;
+    Ok(SecretBytes::copy_from(&*decoded))
+}
+
+/// Reads a passphrase: the file's bytes without the line break at their end. `key` is the configuration key or the flag
+/// that names the file.
 ///
 /// # Errors
 /// When the file cannot be read, is empty, or is longer than 4,096 bytes.
 pub fn read_passphrase_file(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
-    let bytes = read_secret(key, path)?;
+    read_text(key, path, MAX_SECRET_BYTES)
+}
+
+fn read_text(key: &'static str, path: &Path, max_bytes: usize) -> Result<SecretBytes, ConfigError> {
+    let bytes = read_secret(key, path, max_bytes)?;
     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     if text.is_empty() {
         return Err(ConfigError::Secret {
             key,
             problem: format!("{} is empty", path.display()),
-            fix: "write the passphrase into it",
+            fix: "write the secret into it",
         });
     }
     Ok(SecretBytes::copy_from(text))
 }
 
-fn read_secret(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+fn read_secret(key: &'static str, path: &Path, max_bytes: usize) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
     let failed = |problem: String, fix| ConfigError::Secret { key, problem, fix };
     // Room for all that is read, so that the secret is never moved.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 64));
-    File::open(path).and_then(|file| file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(
-        |error| {
-            failed(format!("{}: {error}", path.display()), "check that the file exists and that this user may read it")
-        },
-    )?;
-    if bytes.len() > MAX_SECRET_BYTES {
-        return Err(failed(format!("{} is longer than 4,096 bytes", path.display()), "name the right file"));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max_bytes + 64));
+    File::open(path).and_then(|file| file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)).map_err(|error| {
+        failed(format!("{}: {error}", path.display()), "check that the file exists and that this user may read it")
+    })?;
+    if bytes.len() > max_bytes {
+        return Err(failed(format!("{} is longer than {max_bytes} bytes", path.display()), "name the right file"));
     }
     Ok(bytes)
 }

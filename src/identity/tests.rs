@@ -133,6 +133,24 @@ fn sealed_key__should_open_with_its_passphrase_only() {
 }
 
 #[test]
+fn replacing__should_leave_one_form_of_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = passphrase("p");
+    let sealed = Protection::Passphrase { passphrase: &secret, work_factor: 2 };
+    for (protection, passphrase, kept, gone) in [
+        (Protection::FileMode, None, "node1_private.key", "node1_private.key.age"),
+        (sealed, Some(&secret), "node1_private.key.age", "node1_private.key"),
+        (Protection::FileMode, None, "node1_private.key", "node1_private.key.age"),
+    ] {
+        let node = node(1);
+        node.save(folder.path(), protection, Existing::Replace).unwrap();
+        assert!(folder.path().join(kept).exists() && !folder.path().join(gone).exists(), "{kept}");
+        let loaded = NodeIdentity::load(folder.path(), &name("node1"), passphrase).unwrap();
+        assert_eq!(loaded.member(), node.member());
+    }
+}
+
+#[test]
 fn sealed_key__should_bound_the_work_of_opening() {
     let folder = tempfile::tempdir().unwrap();
     let right = passphrase("p");
@@ -230,6 +248,40 @@ fn peer_book__should_refuse_repeats_and_wrong_numbers() {
     ] {
         let error = PeerBook::new(vec![a.clone(), bad]).unwrap_err();
         assert!(matches!(error, IdentityError::PeerBook { .. }), "{error}");
+    }
+}
+
+#[test]
+fn peer_list__should_number_its_nodes_and_survive_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers.json");
+    let list = PeerList::generate(32).unwrap();
+    list.save(&path, Existing::Keep).unwrap();
+    assert_eq!(PeerList::load(&path).unwrap(), list);
+    assert_eq!(list.id_of(&name("node31")), list.nodes().last().map(|(_, id)| *id));
+    assert_eq!(list.id_of(&name("node32")), None);
+    assert_ne!(PeerList::generate(2).unwrap(), PeerList::generate(2).unwrap(), "ids are random");
+    assert!(matches!(list.save(&path, Existing::Keep), Err(IdentityError::Exists { .. })));
+    for count in [0, 1, 33, 255] {
+        assert!(PeerList::generate(count).is_err(), "{count}");
+    }
+}
+
+#[test]
+fn fingerprint__should_change_with_every_member() {
+    let members = |range: std::ops::RangeInclusive<u8>| range.map(|index| node(index).member()).collect::<Vec<_>>();
+    let all = members(1..=3);
+    let print = |members: Vec<Member>| PeerBook::new(members).unwrap().fingerprint();
+    let reversed = all.iter().rev().cloned().collect();
+    assert_eq!(print(all.clone()), print(reversed));
+    let with = |changed: Member| print(vec![changed, all[1].clone(), all[2].clone()]);
+    for other in [
+        with(Member { name: name("other"), ..all[0].clone() }),
+        with(Member { id: NodeId(Uuid::from_u128(9)), ..all[0].clone() }),
+        with(Member { key: node(9).member().key, ..all[0].clone() }),
+        print(all[1..].to_vec()),
+    ] {
+        assert_ne!(print(all.clone()), other);
     }
 }
 
@@ -378,10 +430,10 @@ fn request_files__should_load_what_was_saved() {
     found.sort();
     let expected = ["alice.authorizer", "event_initiator"]
         .iter()
-        .flat_map(|stem| [".identity.json", ".key", ".key.age"].map(|end| format!("{stem}{end}")))
+        .flat_map(|stem| [".identity.json", ".key.age"].map(|end| format!("{stem}{end}")))
         .collect::<Vec<_>>();
     assert_eq!(found, expected);
-    assert_eq!(mode(&folder.path().join("alice.authorizer.key")), 0o600);
+    assert_eq!(mode(&folder.path().join("alice.authorizer.key.age")), 0o600);
 }
 
 #[test]
