@@ -20,4 +20,4 @@ pub use actor::{RegistryActor, RegistryArgs, RegistryMsg};
 pub use discovery::{Discovery, DiscoveryError, LeaseEvent, MemoryDiscovery};
 pub use nats_kv::{KvDiscovery, KvOptions};
 pub use quorum::{TooFewReady, choose_quorum};
-pub use view::{Health, PeerStatus, View};
+pub use view::{PeerStatus, View};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::ids::{Epoch, NodeId, Scheme};
+use crate::wire::native::Health;
 
 /// What is known of one peer now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -30,18 +31,6 @@ impl PeerStatus {
     pub fn is_ready(&self) -> bool {
         self.leased && self.linked && self.serving
     }
-}
-
-/// Whether the cluster can work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Health {
-    /// Every node of the peer book is ready.
-    All,
-    /// Enough are ready to sign, not all.
-    Enough,
-    /// Fewer are ready than must sign.
-    TooFew,
 }
 
 /// Who is there, seen from this node.
