@@ -42,6 +42,7 @@ pub mod policy;
 pub mod protocol;
 pub mod registry;
 pub mod secret;
+pub mod service;
 pub mod session;
 pub mod signing;
 pub mod storage;

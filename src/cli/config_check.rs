@@ -23,9 +23,14 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     pub(super) fn load(&self, environment: &Environment) -> Result<Config, Failed> {
+        self.load_with(environment, Flags::default())
+    }
+
+    /// With what other flags say about keys of the configuration.
+    pub(super) fn load_with(&self, environment: &Environment, flags: Flags) -> Result<Config, Failed> {
         let flags = match &self.name {
-            None => Flags::default(),
-            Some(name) => Flags::default().with("node.name", name.as_str()),
+            None => flags,
+            Some(name) => flags.with("node.name", name.as_str()),
         };
         Ok(Config::load(self.config.as_deref(), environment, &flags)?)
     }

@@ -5,7 +5,7 @@
 //! | 0 | done; for `demo`: every step was verified |
 //! | 1 | the work itself failed; the last line on standard error says why |
 //! | 2 | the command line, a file or the configuration cannot be used; nothing was started |
-//! | 130 | interrupted |
+//! | 130 | interrupted; for `start`: told twice to stop, so that running work was cut off |
 //!
 //! Answers go to standard output; errors, warnings and questions to standard error or the terminal. Secrets come from
 //! files, from the environment or from the terminal, never from arguments: those are for everybody to see.
@@ -22,6 +22,7 @@ mod key_args;
 mod passphrase;
 mod register_peers;
 mod request_key;
+mod start;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ use generate_identity::GenerateIdentityArgs;
 use generate_initiator::GenerateInitiatorArgs;
 use generate_peers::GeneratePeersArgs;
 use register_peers::RegisterPeersArgs;
+use start::StartArgs;
 
 /// What help says below the options.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line, a file or the configuration cannot be \
@@ -58,6 +60,8 @@ struct Cli {
 enum Command {
     /// Prints the version.
     Version,
+    /// Runs a node until it is told to stop.
+    Start(StartArgs),
     /// Runs a whole cluster in this process: makes a wallet, signs, loses a node and takes it back.
     Demo(DemoArgs),
     /// Looks at a configuration.
@@ -91,6 +95,7 @@ pub fn run() -> ExitCode {
     let logs = log_to_stderr(cli.verbose);
     let done = match cli.command {
         Command::Version => tell(concat!("quorate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Start(args) => args.run(logs),
         Command::Demo(args) => args.run(logs),
         Command::Config(command) => command.run(),
         Command::GeneratePeers(args) => args.run(),

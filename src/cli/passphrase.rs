@@ -53,7 +53,8 @@ fn typed_twice() -> Result<SecretBytes, Failed> {
     Ok(passphrase)
 }
 
-fn typed(prompt: &str) -> Result<SecretBytes, Failed> {
+/// What is typed at `prompt`, without showing it.
+pub(super) fn typed(prompt: &str) -> Result<SecretBytes, Failed> {
     match rpassword::prompt_password(prompt) {
         Ok(text) => Ok(SecretBytes::copy_from(Zeroizing::new(text).as_bytes())),
         Err(error) if error.kind() == ErrorKind::Interrupted => Err(Failed::Interrupted),

@@ -37,8 +37,8 @@ pub enum NatsAuth {
     Token(SecretSource),
     /// An nkey: its seed, `SU…`.
     Nkey(SecretSource),
-    /// The content of a credentials file: a JWT and the seed of its nkey.
-    Credentials(SecretSource),
+    /// A credentials file: a JWT and the seed of its nkey.
+    Credentials(PathBuf),
 }
 
 /// TLS towards the broker.
@@ -112,8 +112,7 @@ fn auth(settings: NatsSettings, mpcium_password: Option<SecretSource>) -> Result
     };
     let token = one_of(("nats.token_file", token_file), ("nats.token_env", token_env))?.map(NatsAuth::Token);
     let nkey = nkey_file.map(|path| NatsAuth::Nkey(SecretSource::file("nats.nkey_file", path)));
-    let credentials =
-        credentials_file.map(|path| NatsAuth::Credentials(SecretSource::credentials("nats.credentials_file", path)));
+    let credentials = credentials_file.map(NatsAuth::Credentials);
     let mut given = [user, token, nkey, credentials].into_iter().flatten();
     match (given.next(), given.next()) {
         (None, _) => Ok(NatsAuth::None),

@@ -12,7 +12,6 @@ use crate::secret::SecretBytes;
 /// The longest secret in a file, in bytes.
 const MAX_SECRET_BYTES: usize = 4096;
 /// The longest NATS credentials file, in bytes: its token carries the account's limits and permissions.
-const MAX_CREDENTIALS_BYTES: usize = 64 * 1024;
 
 /// Where a secret is found. The secret itself is read when it is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +19,6 @@ pub struct SecretSource {
     /// The configuration key that names the place.
     key: &'static str,
     place: SecretPlace,
-    max_bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,20 +31,16 @@ enum SecretPlace {
 
 impl SecretSource {
     pub(super) const fn file(key: &'static str, path: PathBuf) -> Self {
-        Self { key, place: SecretPlace::File(path), max_bytes: MAX_SECRET_BYTES }
-    }
-
-    pub(super) const fn credentials(key: &'static str, path: PathBuf) -> Self {
-        Self { key, place: SecretPlace::File(path), max_bytes: MAX_CREDENTIALS_BYTES }
+        Self { key, place: SecretPlace::File(path) }
     }
 
     pub(super) const fn variable(key: &'static str, name: String) -> Self {
-        Self { key, place: SecretPlace::Variable(name), max_bytes: MAX_SECRET_BYTES }
+        Self { key, place: SecretPlace::Variable(name) }
     }
 
     /// `key` is one of mpcium's, such as `nats.password`.
     pub(super) const fn mpcium(key: &'static str, path: PathBuf) -> Self {
-        Self { key, place: SecretPlace::MpciumConfig(path), max_bytes: MAX_SECRET_BYTES }
+        Self { key, place: SecretPlace::MpciumConfig(path) }
     }
 
     /// Reads the secret. Of a file, the line break at its end is left out.
@@ -55,10 +49,10 @@ impl SecretSource {
     /// When it is missing, empty or too long.
     pub fn read(&self, environment: &Environment) -> Result<SecretBytes, ConfigError> {
         match &self.place {
-            SecretPlace::File(path) => read_text(self.key, path, self.max_bytes),
+            SecretPlace::File(path) => read_text(self.key, path),
             SecretPlace::Variable(name) => environment
                 .get(name)
-                .filter(|value| !value.is_empty() && value.len() <= self.max_bytes)
+                .filter(|value| !value.is_empty() && value.len() <= MAX_SECRET_BYTES)
                 .map(|value| SecretBytes::copy_from(value.as_bytes()))
                 .ok_or_else(|| ConfigError::Secret {
                     key: self.key,
@@ -77,6 +71,8 @@ pub enum StorageKeySource {
     Passphrase(SecretSource),
     /// A file with a key: 32 bytes as they are, or 64 hex digits.
     KeyFile(PathBuf),
+    /// A passphrase that is asked for on the terminal when the node starts.
+    Prompt,
 }
 
 /// The secret that unlocks the store.
@@ -97,12 +93,17 @@ impl StorageKeySource {
         match self {
             Self::Passphrase(source) => source.read(environment).map(StorageSecret::Passphrase),
             Self::KeyFile(path) => read_key("storage.key_file", path).map(StorageSecret::Key),
+            Self::Prompt => Err(ConfigError::Secret {
+                key: "storage.prompt",
+                problem: "the passphrase is to be asked for, and nobody was".to_owned(),
+                fix: "start the node on a terminal, or name a file or a variable",
+            }),
         }
     }
 }
 
 fn read_key(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
-    let bytes = read_secret(key, path, MAX_SECRET_BYTES)?;
+    let bytes = read_secret(key, path)?;
     if bytes.len() == 32 {
         return Ok(SecretBytes::copy_from(&bytes));
     }
@@ -121,11 +122,11 @@ fn read_key(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> 
 /// # Errors
 /// When the file cannot be read, is empty, or is longer than 4,096 bytes.
 pub fn read_passphrase_file(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
-    read_text(key, path, MAX_SECRET_BYTES)
+    read_text(key, path)
 }
 
-fn read_text(key: &'static str, path: &Path, max_bytes: usize) -> Result<SecretBytes, ConfigError> {
-    let bytes = read_secret(key, path, max_bytes)?;
+fn read_text(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
+    let bytes = read_secret(key, path)?;
     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     if text.is_empty() {
@@ -138,15 +139,20 @@ fn read_text(key: &'static str, path: &Path, max_bytes: usize) -> Result<SecretB
     Ok(SecretBytes::copy_from(text))
 }
 
-fn read_secret(key: &'static str, path: &Path, max_bytes: usize) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+fn read_secret(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
     let failed = |problem: String, fix| ConfigError::Secret { key, problem, fix };
     // Room for all that is read, so that the secret is never moved.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(max_bytes + 64));
-    File::open(path).and_then(|file| file.take(max_bytes as u64 + 1).read_to_end(&mut bytes)).map_err(|error| {
-        failed(format!("{}: {error}", path.display()), "check that the file exists and that this user may read it")
-    })?;
-    if bytes.len() > max_bytes {
-        return Err(failed(format!("{} is longer than {max_bytes} bytes", path.display()), "name the right file"));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 64));
+    File::open(path).and_then(|file| file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(
+        |error| {
+            failed(format!("{}: {error}", path.display()), "check that the file exists and that this user may read it")
+        },
+    )?;
+    if bytes.len() > MAX_SECRET_BYTES {
+        return Err(failed(
+            format!("{} is longer than {MAX_SECRET_BYTES} bytes", path.display()),
+            "name the right file",
+        ));
     }
     Ok(bytes)
 }

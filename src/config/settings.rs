@@ -124,6 +124,7 @@ pub(super) struct StorageSettings {
     pub passphrase_file: Option<PathBuf>,
     pub passphrase_env: Option<String>,
     pub key_file: Option<PathBuf>,
+    pub prompt: bool,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

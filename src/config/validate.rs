@@ -105,14 +105,18 @@ fn chain_code(text: &str) -> Result<ChainCode, ConfigError> {
 
 /// `mpcium` is the passphrase of a mpcium configuration, which an explicit source replaces.
 fn storage_key(storage: StorageSettings, mpcium: Option<SecretSource>) -> Result<StorageKeySource, ConfigError> {
-    let StorageSettings { passphrase_file, passphrase_env, key_file } = storage;
+    let StorageSettings { passphrase_file, passphrase_env, key_file, prompt } = storage;
     let passphrase = StorageKeySource::Passphrase;
+    if prompt {
+        // Somebody is there to be asked: that goes before what the files say.
+        return Ok(StorageKeySource::Prompt);
+    }
     match (passphrase_file, passphrase_env, key_file) {
         (Some(path), None, None) => Ok(passphrase(SecretSource::file("storage.passphrase_file", path))),
         (None, Some(name), None) => Ok(passphrase(SecretSource::variable("storage.passphrase_env", name))),
         (None, None, Some(path)) => Ok(StorageKeySource::KeyFile(path)),
         (None, None, None) => mpcium.map(passphrase).ok_or_else(|| {
-            let fix = "give one of passphrase_file, passphrase_env, key_file";
+            let fix = "give one of passphrase_file, passphrase_env, key_file, or prompt = true";
             ConfigError::key("storage", "nothing says what unlocks the store", fix)
         }),
         _ => Err(ConfigError::key(

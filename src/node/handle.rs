@@ -120,6 +120,12 @@ impl NodeHandle {
         self.joined.is_finished()
     }
 
+    /// Waits until the node has ended by itself.
+    pub async fn failed(&mut self) {
+        // How the root's task ended is reported by the root itself.
+        let _ = (&mut self.joined).await;
+    }
+
     /// Waits until the node has ended.
     pub async fn ended(self) {
         // How the root's task ended is reported by the root itself.

@@ -50,10 +50,7 @@ fn auth__should_be_the_one_way_that_is_given() {
         ("token_file = \"t\"", NatsAuth::Token(file("nats.token_file", "t"))),
         ("token_env = \"T\"", NatsAuth::Token(SecretSource::variable("nats.token_env", "T".to_owned()))),
         ("nkey_file = \"n\"", NatsAuth::Nkey(file("nats.nkey_file", "n"))),
-        (
-            "credentials_file = \"c\"",
-            NatsAuth::Credentials(SecretSource::credentials("nats.credentials_file", "c".into())),
-        ),
+        ("credentials_file = \"c\"", NatsAuth::Credentials("c".into())),
     ] {
         assert_eq!(nats(text).auth, auth);
     }
