@@ -25,6 +25,7 @@
 
 pub mod chain;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
