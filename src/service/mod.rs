@@ -108,7 +108,7 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
         policy: Arc::new(config.policy.clone()),
         storage,
         broker: Arc::new(broker),
-        discovery: Arc::new(KvDiscovery::new(&links, leases)),
+        discovery: Arc::new(KvDiscovery::new(links, leases)),
         pool: CryptoPool::for_this_machine(),
         clock: Clock::start(),
         gateway: Some(Gateway { settings: gateway_settings(config), connection: clients }),
