@@ -10,6 +10,7 @@
 //! Answers go to standard output; errors, warnings and questions to standard error or the terminal. Secrets come from
 //! files, from the environment or from the terminal, never from arguments: those are for everybody to see.
 
+mod client;
 mod completions;
 mod config_check;
 mod demo;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use client::ClientCommand;
 use completions::CompletionsArgs;
 use config_check::ConfigCommand;
 use demo::DemoArgs;
@@ -77,6 +79,9 @@ enum Command {
     GenerateAuthorizer(GenerateAuthorizerArgs),
     /// Checks that the peer book is complete.
     RegisterPeers(RegisterPeersArgs),
+    /// Uses a cluster: has wallets made and messages signed.
+    #[command(subcommand)]
+    Client(ClientCommand),
     /// Prints a completion script for a shell.
     Completions(CompletionsArgs),
 }
@@ -103,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::GenerateInitiator(args) => args.run(),
         Command::GenerateAuthorizer(args) => args.run(),
         Command::RegisterPeers(args) => args.run(),
+        Command::Client(command) => command.run(),
         Command::Completions(args) => args.run(),
     };
     match done {
