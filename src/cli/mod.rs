@@ -11,6 +11,7 @@
 //! files, from the environment or from the terminal, never from arguments: those are for everybody to see.
 
 mod client;
+mod cluster;
 mod completions;
 mod config_check;
 mod demo;
@@ -32,6 +33,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use client::ClientCommand;
+use cluster::ClusterCommand;
 use completions::CompletionsArgs;
 use config_check::ConfigCommand;
 use demo::DemoArgs;
@@ -79,6 +81,9 @@ enum Command {
     GenerateAuthorizer(GenerateAuthorizerArgs),
     /// Checks that the peer book is complete.
     RegisterPeers(RegisterPeersArgs),
+    /// Runs a whole cluster on this machine, as processes.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Uses a cluster: has wallets made and messages signed.
     #[command(subcommand)]
     Client(ClientCommand),
@@ -108,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::GenerateInitiator(args) => args.run(),
         Command::GenerateAuthorizer(args) => args.run(),
         Command::RegisterPeers(args) => args.run(),
+        Command::Cluster(command) => command.run(),
         Command::Client(command) => command.run(),
         Command::Completions(args) => args.run(),
     };

@@ -44,7 +44,7 @@ impl ClientCommand {
 }
 
 /// Runs a command to its end, or until it is interrupted.
-pub(super) fn run(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+fn run(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::Work(error.into()))?;
     runtime.block_on(async {
         tokio::select! {
