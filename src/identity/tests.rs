@@ -24,6 +24,9 @@ const P256_SPKI: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200046
 /// `openssl dgst -sha256 -sign` of `quorate` with that key.
 const P256_SIGNATURE: &str = "3045022022a822e8158a29ac0ccb2912c5fc6602346dda79ef32d8d5c33c2504969279c0022100a50a601a7c1b2c8f6dcef6fcddd7850020587437b54f4f6e46e545855d6a10b5";
 
+/// The seed above, encrypted by the `age` tool (1.1.1, `age --passphrase`) under "correct horse battery".
+const SEALED_BY_AGE: &str = "6167652d656e6372797074696f6e2e6f72672f76310a2d3e20736372797074204f63574b47676d7164537645543955304670734276672031380a50794e6b64376433777956564f7852496f78726d7874496c713571684c34377178325732756a67334a49510a2d2d2d20714f765a72667976303065316e2f59354d6930434672436a71364a4f724b674b50765879363148767772340a3c70711accf10e7ebc0df418b9ce901221100c799e7093d24b9b6f1b28bd917cd1b30273c0e4f7b9e40bf771a03751060a69197bf4e46008d4e326c34bafe5dcbc024db0b9cd4c41898e018789db53710829597ac84b191482c1b9d5e859b7fa";
+
 fn name(text: &str) -> NodeName {
     text.parse().unwrap()
 }
@@ -461,4 +464,14 @@ fn request_files__should_read_mpciums() {
     .unwrap();
     fs::write(folder.path().join("event_initiator.key"), SEED).unwrap();
     assert_eq!(files.load(None).unwrap().public().to_string(), PUBLIC);
+}
+
+#[test]
+fn request_files__should_read_what_the_age_tool_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = RequestKeyFiles::initiator(folder.path(), &name("event_initiator"));
+    let identity = format!(r#"{{"algorithm":"ed25519","public_key":"{PUBLIC}"}}"#);
+    fs::write(folder.path().join("event_initiator.identity.json"), identity).unwrap();
+    fs::write(folder.path().join("event_initiator.key.age"), hex::decode(SEALED_BY_AGE).unwrap()).unwrap();
+    assert_eq!(files.load(Some(&passphrase("correct horse battery"))).unwrap().public().to_string(), PUBLIC);
 }
