@@ -10,6 +10,7 @@
 //! Answers go to standard output; errors, warnings and questions to standard error or the terminal. Secrets come from
 //! files, from the environment or from the terminal, never from arguments: those are for everybody to see.
 
+mod bench;
 mod client;
 mod cluster;
 mod completions;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use bench::BenchCommand;
 use client::ClientCommand;
 use cluster::ClusterCommand;
 use completions::CompletionsArgs;
@@ -87,6 +89,9 @@ enum Command {
     /// Uses a cluster: has wallets made and messages signed.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Measures a running cluster.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Prints a completion script for a shell.
     Completions(CompletionsArgs),
 }
@@ -115,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::RegisterPeers(args) => args.run(),
         Command::Cluster(command) => command.run(),
         Command::Client(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Completions(args) => args.run(),
     };
     match done {

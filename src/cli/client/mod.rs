@@ -11,7 +11,7 @@ use std::future::Future;
 use clap::Subcommand;
 use serde::Serialize;
 
-pub(super) use self::connection::ConnectionArgs;
+pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
 use self::keygen::KeygenArgs;
 use self::sign::SignArgs;
 use self::status::StatusArgs;
@@ -44,7 +44,7 @@ impl ClientCommand {
 }
 
 /// Runs a command to its end, or until it is interrupted.
-fn run(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+pub(super) fn run(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::Work(error.into()))?;
     runtime.block_on(async {
         tokio::select! {

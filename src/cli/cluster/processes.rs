@@ -42,6 +42,8 @@ impl Processes {
         let mut nats = Process::spawn(layout, "nats-server", server).with_context(|| {
             format!("failed to start {}: name a NATS server with --nats-server", nats_server.display())
         })?;
+        let pid = nats.child.id().map(|pid| pid.to_string()).unwrap_or_default();
+        std::fs::write(layout.dir.join("nats-server.pid"), pid)?;
         tokio::select! {
             listening = tokio::time::timeout(NATS_LIMIT, until_listening(layout.port)) => {
                 listening.context("the NATS server does not listen: see nats-server.log")?;
