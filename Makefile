@@ -1,13 +1,17 @@
 # make demo   three nodes in one process: keygen, signatures, the loss of a node     (ARGS="-n 5 -t 3" for more)
 # make test   all tests
+# make cluster        a NATS server and three nodes as processes, until Ctrl-C or make cluster-stop
+#                     (ARGS="-n 5 -t 3 --port 4333" for another one)
+# make cluster-stop   stops it from another terminal
 # make lint   formatting and clippy, warnings are errors
 # make doc    the API's documentation, warnings are errors
 # make bench  what operations cost, in release mode
 #
-# Each target installs the system packages that are missing, or says which they are.
+# Each target installs the system packages that are missing, or says which they are. The tests and the cluster install a
+# NATS server of their own below the cache folder, unless one that is new enough is in PATH.
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test lint doc bench deps
+.PHONY: demo test cluster cluster-stop lint doc bench deps
 
 # RocksDB takes a C++ compiler about 12 minutes. ccache, where it is there, makes that once for all folders and profiles.
 export PATH := /usr/lib/ccache:$(PATH)
@@ -19,7 +23,14 @@ demo: deps
 	$(CARGO) run --locked --quiet -- demo $(ARGS)
 
 test: deps
-	$(CARGO) test --locked
+	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && $(CARGO) test --locked
+
+cluster: deps
+	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && \
+	$(CARGO) run --locked --quiet -- cluster start $(ARGS)
+
+cluster-stop: deps
+	$(CARGO) run --locked --quiet -- cluster stop $(ARGS)
 
 lint: deps
 	$(CARGO) fmt --check

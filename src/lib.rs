@@ -15,6 +15,7 @@
 //! storage                    sealed records in RocksDB
 //! wallet · policy · identity what nodes certify, whose requests count, who is trusted
 //! protocol                   the threshold engines, without I/O
+//! nats                       the connection to a NATS server
 //! wire · ids · keys · error  formats, names, values
 //! ```
 //!
@@ -24,21 +25,25 @@
 
 pub mod chain;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod gateway;
 pub mod identity;
 pub mod ids;
 pub mod keygen;
 pub mod keys;
 pub mod local_cluster;
+pub mod nats;
 pub mod node;
 pub mod pairing;
 pub mod policy;
 pub mod protocol;
 pub mod registry;
 pub mod secret;
+pub mod service;
 pub mod session;
 pub mod signing;
 pub mod storage;

@@ -92,6 +92,7 @@ impl LocalCluster {
                 discovery: Arc::new(discovery.clone()),
                 pool: pool.clone(),
                 clock,
+                gateway: None,
             };
             members.push(Member { args, name, node: None, killed: false });
         }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::{Failed, load_config};
+use super::Failed;
+use crate::config::{Config, Environment, Flags};
 use crate::demo::{self, Output, Plan, Transactions};
 use crate::ids::{ClusterId, Threshold};
 use crate::node::Settings;
@@ -86,7 +87,7 @@ impl DemoArgs {
             let cluster = ClusterId::try_from("demo".to_owned()).map_err(|error| usage(error.into()))?;
             return Ok(Settings::new(cluster, threshold));
         };
-        let config = load_config(Some(file))?;
+        let config = Config::load(Some(file), &Environment::of_process(), &Flags::default())?;
         let threshold = threshold(self.threshold.unwrap_or(config.cluster.signers))?;
         config.policy.check_threshold(threshold).map_err(|error| usage(error.into()))?;
         Ok(Settings::from_config(&config, threshold))

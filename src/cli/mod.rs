@@ -5,20 +5,47 @@
 //! | 0 | done; for `demo`: every step was verified |
 //! | 1 | the work itself failed; the last line on standard error says why |
 //! | 2 | the command line, a file or the configuration cannot be used; nothing was started |
-//! | 130 | interrupted |
+//! | 130 | interrupted; for `start`: told twice to stop, so that running work was cut off |
+//!
+//! Answers go to standard output; errors, warnings and questions to standard error or the terminal. Secrets come from
+//! files, from the environment or from the terminal, never from arguments: those are for everybody to see.
 
+mod bench;
+mod client;
+mod cluster;
+mod completions;
+mod config_check;
 mod demo;
+mod failed;
+mod generate_authorizer;
+mod generate_identity;
+mod generate_initiator;
+mod generate_peers;
+mod key_args;
+mod passphrase;
+mod register_peers;
+mod request_key;
+mod start;
 
-use std::fmt;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Environment, Flags};
+use bench::BenchCommand;
+use client::ClientCommand;
+use cluster::ClusterCommand;
+use completions::CompletionsArgs;
+use config_check::ConfigCommand;
 use demo::DemoArgs;
+use failed::Failed;
+use generate_authorizer::GenerateAuthorizerArgs;
+use generate_identity::GenerateIdentityArgs;
+use generate_initiator::GenerateInitiatorArgs;
+use generate_peers::GeneratePeersArgs;
+use register_peers::RegisterPeersArgs;
+use start::StartArgs;
 
 /// What help says below the options.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line, a file or the configuration cannot be \
@@ -37,51 +64,36 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Prints the version.
+    Version,
+    /// Runs a node until it is told to stop.
+    Start(StartArgs),
     /// Runs a whole cluster in this process: makes a wallet, signs, loses a node and takes it back.
     Demo(DemoArgs),
     /// Looks at a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
-}
-
-#[derive(Subcommand)]
-enum ConfigCommand {
-    /// Checks the configuration of a node and prints what results, secrets masked.
-    Check {
-        /// The configuration file: TOML or YAML. Variables named QUORATE_SECTION__KEY override it.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-}
-
-/// How a command failed.
-enum Failed {
-    /// What it was given cannot be used.
-    Usage(anyhow::Error),
-    /// The work failed.
-    Work(anyhow::Error),
-    /// Somebody interrupted it.
-    Interrupted,
-}
-
-impl Failed {
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Work(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Interrupted => 130,
-        })
-    }
-}
-
-/// The error and its causes in one line.
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(error) | Self::Work(error) => write!(f, "{error:#}"),
-            Self::Interrupted => f.write_str("interrupted"),
-        }
-    }
+    /// Writes the list of nodes of a new cluster.
+    GeneratePeers(GeneratePeersArgs),
+    /// Makes the key pair of a node.
+    GenerateIdentity(GenerateIdentityArgs),
+    /// Makes the key whose signature every request needs.
+    GenerateInitiator(GenerateInitiatorArgs),
+    /// Makes a key that approves requests.
+    GenerateAuthorizer(GenerateAuthorizerArgs),
+    /// Checks that the peer book is complete.
+    RegisterPeers(RegisterPeersArgs),
+    /// Runs a whole cluster on this machine, as processes.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Uses a cluster: has wallets made and messages signed.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Measures a running cluster.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Prints a completion script for a shell.
+    Completions(CompletionsArgs),
 }
 
 /// Runs the program with the arguments and the environment of this process.
@@ -97,8 +109,19 @@ pub fn run() -> ExitCode {
     };
     let logs = log_to_stderr(cli.verbose);
     let done = match cli.command {
+        Command::Version => tell(concat!("quorate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Start(args) => args.run(logs),
         Command::Demo(args) => args.run(logs),
-        Command::Config(ConfigCommand::Check { config }) => check_config(config.as_deref()),
+        Command::Config(command) => command.run(),
+        Command::GeneratePeers(args) => args.run(),
+        Command::GenerateIdentity(args) => args.run(),
+        Command::GenerateInitiator(args) => args.run(),
+        Command::GenerateAuthorizer(args) => args.run(),
+        Command::RegisterPeers(args) => args.run(),
+        Command::Cluster(command) => command.run(),
+        Command::Client(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Completions(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,6 +131,12 @@ pub fn run() -> ExitCode {
             failed.exit_code()
         }
     }
+}
+
+/// Answers on standard output.
+fn tell(text: &str) -> Result<(), Failed> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failed::Work(error.into()))
 }
 
 /// Switches the log on if it was asked for, and says whether it was.
@@ -120,13 +149,4 @@ fn log_to_stderr(verbose: bool) -> bool {
     // It fails where a subscriber is set already: then that one has the log.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     true
-}
-
-fn load_config(file: Option<&Path>) -> Result<Config, Failed> {
-    Config::load(file, &Environment::of_process(), &Flags::default()).map_err(|error| Failed::Usage(error.into()))
-}
-
-fn check_config(file: Option<&Path>) -> Result<(), Failed> {
-    let config = load_config(file)?;
-    write!(std::io::stdout(), "{config}").map_err(|error| Failed::Work(error.into()))
 }

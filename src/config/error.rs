@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use figment::Source;
 use figment::error::Kind;
+use figment::{Figment, Metadata, Source};
 
 use crate::error::Code;
 
@@ -39,9 +39,9 @@ pub enum ConfigError {
         fix: String,
     },
     /// A secret cannot be read.
-    #[error("failed to read the secret of configuration key `{key}`: {problem}; {fix}")]
+    #[error("failed to read the secret that `{key}` names: {problem}; {fix}")]
     Secret {
-        /// The key that says where the secret is.
+        /// The key or the flag that says where the secret is.
         key: &'static str,
         /// What is wrong.
         problem: String,
@@ -61,12 +61,21 @@ impl ConfigError {
         Self::Key { key: key.into(), origin: String::new(), problem: problem.into(), fix: fix.into() }
     }
 
+    /// Adds where the value came from, if the error is about the value of one key.
+    pub(super) fn located(mut self, sources: &Figment) -> Self {
+        if let Self::Key { key, origin: place, .. } = &mut self
+            && place.is_empty()
+            && let Ok(value) = sources.find_value(key)
+            && value.as_dict().is_none()
+        {
+            *place = sources.get_metadata(value.tag()).map_or_else(String::new, origin);
+        }
+        self
+    }
+
     /// Says what figment found without repeating values: its own texts quote them, and the parsers quote whole lines.
     pub(super) fn from_figment(error: &figment::Error) -> Self {
-        let origin = error.metadata.as_ref().map_or_else(String::new, |metadata| match &metadata.source {
-            Some(Source::File(path)) => format!(" (in {})", path.display()),
-            _ => format!(" (in {})", metadata.name),
-        });
+        let origin = error.metadata.as_ref().map_or_else(String::new, origin);
         let mut key = error.path.join(".");
         let (problem, fix) = match &error.kind {
             // The path ends in the unknown key already.
@@ -89,6 +98,15 @@ impl ConfigError {
             _ => ("its value cannot be used".to_owned(), "see the commented sample configuration".to_owned()),
         };
         Self::Key { key, origin, problem, fix }
+    }
+}
+
+/// Where a value came from; empty for a default.
+fn origin(metadata: &Metadata) -> String {
+    match &metadata.source {
+        Some(Source::File(path)) => format!(" (in {})", path.display()),
+        Some(Source::Code(_)) => String::new(),
+        _ => format!(" (in {})", metadata.name),
     }
 }
 

@@ -7,14 +7,21 @@
 //! A [`Config`] holds no text that still has to be parsed. Every error names the key, where its value came from, what is
 //! wrong and what to do; values are not repeated, because some are secret. The secrets themselves (passphrases, keys)
 //! are never part of a configuration, only where to find them.
+//!
+//! mpcium's own `config.yaml` is taken too, and put into these terms first. What an operator should know of it without
+//! its being an error comes as [`Warning`]s.
 
 mod error;
+mod mpcium;
+mod nats;
 mod secrets;
+mod serving;
 mod settings;
 mod sources;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod warning;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,12 +34,16 @@ use tracing::level_filters::LevelFilter;
 use crate::ids::{ClusterId, InvalidId, NodeName, Threshold};
 use crate::keys::ChainCode;
 use crate::policy::Policy;
+use mpcium::Translation;
 use settings::Settings;
 
 pub use error::ConfigError;
-pub use secrets::{StorageKeySource, StorageSecret, read_passphrase_file};
+pub use nats::{ClientCertificate, NatsAuth, NatsConfig, NatsTls};
+pub use secrets::{SecretSource, StorageKeySource, StorageSecret, read_passphrase_file};
+pub use serving::{DiscoveryBackend, DiscoveryConfig, GatewayConfig, HealthConfig};
 pub use settings::{LogFormat, OnPeerFailure};
 pub use sources::{Environment, Flags};
+pub use warning::Warning;
 
 /// The longest configuration file, in bytes.
 pub const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -58,8 +69,20 @@ pub struct Config {
     pub storage_key: StorageKeySource,
     /// What clients may ask for.
     pub policy: Policy,
+    /// The broker.
+    pub nats: NatsConfig,
+    /// Who is alive.
+    pub discovery: DiscoveryConfig,
+    /// The interfaces for clients.
+    pub gateway: GatewayConfig,
+    /// Health and metrics.
+    pub health: HealthConfig,
+    /// How long running work may take to end when the node stops.
+    pub drain: Duration,
     /// The log.
     pub log: LogConfig,
+    /// What the operator should know.
+    pub warnings: Vec<Warning>,
     /// All of it as text, secrets masked.
     effective: String,
 }
@@ -141,13 +164,14 @@ impl Config {
     /// When the file cannot be read or parsed, a key is unknown or missing, or a value breaks its rules.
     pub fn load(file: Option<&Path>, environment: &Environment, flags: &Flags) -> Result<Self, ConfigError> {
         let defaults = Figment::from(Serialized::defaults(Settings::default()));
-        let with_file = match file {
-            None => defaults,
+        let (with_file, mpcium) = match file {
+            None => (defaults, None),
             Some(path) => merge_file(defaults, path)?,
         };
         let all = flags.merge_into(environment.merge_into(with_file));
-        let settings: Settings = all.extract().map_err(|error| ConfigError::from_figment(&error))?;
-        validate::check(settings)
+        let mut settings: Settings = all.extract().map_err(|error| ConfigError::from_figment(&error))?;
+        let mpcium = mpcium.map(|translation| translation.complete(&mut settings)).unwrap_or_default();
+        validate::check(settings, mpcium).map_err(|error| error.located(&all))
     }
 }
 
@@ -158,15 +182,21 @@ impl fmt::Display for Config {
     }
 }
 
-fn merge_file(figment: Figment, path: &Path) -> Result<Figment, ConfigError> {
+fn merge_file(figment: Figment, path: &Path) -> Result<(Figment, Option<Translation>), ConfigError> {
     let failed = |problem: String| ConfigError::File { path: path.to_owned(), problem };
     let metadata = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
     if metadata.len() > MAX_CONFIG_BYTES {
         return Err(failed("it is longer than 1 MiB".to_owned()));
     }
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => Ok(figment.merge(Toml::file_exact(path))),
-        Some("yaml" | "yml") => Ok(figment.merge(Yaml::file_exact(path))),
+        Some("toml") => Ok((figment.merge(Toml::file_exact(path)), None)),
+        Some("yaml" | "yml") => Ok(match mpcium::translate(path)? {
+            None => (figment.merge(Yaml::file_exact(path)), None),
+            Some(mut translation) => {
+                let values = std::mem::take(&mut translation.values);
+                (sources::merge_translated(figment, path, values), Some(translation))
+            }
+        }),
         _ => Err(failed("its name ends neither in .toml nor in .yaml nor in .yml".to_owned())),
     }
 }

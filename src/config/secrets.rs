@@ -6,21 +6,73 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{ConfigError, Environment};
+use super::{ConfigError, Environment, mpcium};
 use crate::secret::SecretBytes;
 
 /// The longest secret in a file, in bytes.
 const MAX_SECRET_BYTES: usize = 4096;
+/// The longest NATS credentials file, in bytes: its token carries the account's limits and permissions.
+
+/// Where a secret is found. The secret itself is read when it is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretSource {
+    /// The configuration key that names the place.
+    key: &'static str,
+    place: SecretPlace,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SecretPlace {
+    File(PathBuf),
+    Variable(String),
+    /// In a `config.yaml` of mpcium, under the key itself.
+    MpciumConfig(PathBuf),
+}
+
+impl SecretSource {
+    pub(super) const fn file(key: &'static str, path: PathBuf) -> Self {
+        Self { key, place: SecretPlace::File(path) }
+    }
+
+    pub(super) const fn variable(key: &'static str, name: String) -> Self {
+        Self { key, place: SecretPlace::Variable(name) }
+    }
+
+    /// `key` is one of mpcium's, such as `nats.password`.
+    pub(super) const fn mpcium(key: &'static str, path: PathBuf) -> Self {
+        Self { key, place: SecretPlace::MpciumConfig(path) }
+    }
+
+    /// Reads the secret. Of a file, the line break at its end is left out.
+    ///
+    /// # Errors
+    /// When it is missing, empty or too long.
+    pub fn read(&self, environment: &Environment) -> Result<SecretBytes, ConfigError> {
+        match &self.place {
+            SecretPlace::File(path) => read_text(self.key, path),
+            SecretPlace::Variable(name) => environment
+                .get(name)
+                .filter(|value| !value.is_empty() && value.len() <= MAX_SECRET_BYTES)
+                .map(|value| SecretBytes::copy_from(value.as_bytes()))
+                .ok_or_else(|| ConfigError::Secret {
+                    key: self.key,
+                    problem: format!("the environment variable {name} is not set, is empty, or is too long"),
+                    fix: "set it to the secret",
+                }),
+            SecretPlace::MpciumConfig(path) => mpcium::read_secret(path, self.key),
+        }
+    }
+}
 
 /// What unlocks the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorageKeySource {
-    /// A file with a passphrase.
-    PassphraseFile(PathBuf),
-    /// The name of an environment variable that holds a passphrase.
-    PassphraseVariable(String),
+    /// A passphrase.
+    Passphrase(SecretSource),
     /// A file with a key: 32 bytes as they are, or 64 hex digits.
     KeyFile(PathBuf),
+    /// A passphrase that is asked for on the terminal when the node starts.
+    Prompt,
 }
 
 /// The secret that unlocks the store.
@@ -39,43 +91,41 @@ impl StorageKeySource {
     /// When it is missing, empty, too long, or no key.
     pub fn read(&self, environment: &Environment) -> Result<StorageSecret, ConfigError> {
         match self {
-            Self::PassphraseFile(path) => {
-                read_passphrase_file("storage.passphrase_file", path).map(StorageSecret::Passphrase)
-            }
-            Self::PassphraseVariable(name) => {
-                let value = environment.get(name).map(|value| SecretBytes::copy_from(value.as_bytes()));
-                value.filter(|value| !value.is_empty()).map(StorageSecret::Passphrase).ok_or_else(|| {
-                    ConfigError::Secret {
-                        key: "storage.passphrase_env",
-                        problem: format!("the environment variable {name} is not set, or is empty"),
-                        fix: "set it to the passphrase",
-                    }
-                })
-            }
-            Self::KeyFile(path) => {
-                let bytes = read_secret("storage.key_file", path)?;
-                let wrong = || ConfigError::Secret {
-                    key: "storage.key_file",
-                    problem: format!("{} holds neither 32 bytes nor 64 hex digits", path.display()),
-                    fix: "make one with: head -c 32 /dev/urandom",
-                };
-                if bytes.len() == 32 {
-                    return Ok(StorageSecret::Key(SecretBytes::copy_from(&bytes)));
-                }
-                let mut key = Zeroizing::new([0; 32]);
-                hex::decode_to_slice(bytes.trim_ascii(), &mut *key).map_err(|_| wrong())?;
-                Ok(StorageSecret::Key(SecretBytes::copy_from(&*key)))
-            }
+            Self::Passphrase(source) => source.read(environment).map(StorageSecret::Passphrase),
+            Self::KeyFile(path) => read_key("storage.key_file", path).map(StorageSecret::Key),
+            Self::Prompt => Err(ConfigError::Secret {
+                key: "storage.prompt",
+                problem: "the passphrase is to be asked for, and nobody was".to_owned(),
+                fix: "start the node on a terminal, or name a file or a variable",
+            }),
         }
     }
 }
 
-/// Reads a passphrase: the file's bytes without the line break at their end. `key` is the configuration key that names
-/// the file.
+fn read_key(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
+    let bytes = read_secret(key, path)?;
+    if bytes.len() == 32 {
+        return Ok(SecretBytes::copy_from(&bytes));
+    }
+    let mut decoded = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(bytes.trim_ascii(), &mut *decoded).map_err(|_| ConfigError::Secret {
+        key,
+        problem: format!("{} holds neither 32 bytes nor 64 hex digits", path.display()),
+        fix: "make one with: head -c 32 /dev/urandom",
+    })?;
+    Ok(SecretBytes::copy_from(&*decoded))
+}
+
+/// Reads a passphrase: the file's bytes without the line break at their end. `key` is the configuration key or the flag
+/// that names the file.
 ///
 /// # Errors
 /// When the file cannot be read, is empty, or is longer than 4,096 bytes.
 pub fn read_passphrase_file(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
+    read_text(key, path)
+}
+
+fn read_text(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
     let bytes = read_secret(key, path)?;
     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -83,7 +133,7 @@ pub fn read_passphrase_file(key: &'static str, path: &Path) -> Result<SecretByte
         return Err(ConfigError::Secret {
             key,
             problem: format!("{} is empty", path.display()),
-            fix: "write the passphrase into it",
+            fix: "write the secret into it",
         });
     }
     Ok(SecretBytes::copy_from(text))
@@ -99,7 +149,10 @@ fn read_secret(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Con
         },
     )?;
     if bytes.len() > MAX_SECRET_BYTES {
-        return Err(failed(format!("{} is longer than 4,096 bytes", path.display()), "name the right file"));
+        return Err(failed(
+            format!("{} is longer than {MAX_SECRET_BYTES} bytes", path.display()),
+            "name the right file",
+        ));
     }
     Ok(bytes)
 }

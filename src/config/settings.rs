@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::DiscoveryBackend;
 use crate::identity::Algorithm;
 
 /// All sections. The commented sample, `config/quorate.toml`, says what each key is for.
@@ -21,6 +22,11 @@ pub(super) struct Settings {
     pub signing: SigningSettings,
     pub storage: StorageSettings,
     pub policy: PolicySettings,
+    pub nats: NatsSettings,
+    pub discovery: DiscoverySettings,
+    pub gateway: GatewaySettings,
+    pub health: HealthSettings,
+    pub shutdown: ShutdownSettings,
     pub log: LogSettings,
 }
 
@@ -118,6 +124,7 @@ pub(super) struct StorageSettings {
     pub passphrase_file: Option<PathBuf>,
     pub passphrase_env: Option<String>,
     pub key_file: Option<PathBuf>,
+    pub prompt: bool,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +146,66 @@ pub(super) struct KeySettings {
     #[serde(default)]
     pub algorithm: Algorithm,
     pub public_key: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct NatsSettings {
+    #[serde(deserialize_with = "list_or_text")]
+    pub servers: Vec<String>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub password_env: Option<String>,
+    pub token_file: Option<PathBuf>,
+    pub token_env: Option<String>,
+    pub nkey_file: Option<PathBuf>,
+    pub credentials_file: Option<PathBuf>,
+    pub tls: NatsTlsSettings,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct NatsTlsSettings {
+    pub required: bool,
+    pub ca_file: Option<PathBuf>,
+    pub client_cert_file: Option<PathBuf>,
+    pub client_key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct DiscoverySettings {
+    pub backend: DiscoveryBackend,
+    pub lease_ttl_ms: u64,
+    pub bucket: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct GatewaySettings {
+    pub mpcium: bool,
+    pub native: bool,
+    pub max_in_flight_keygen: Option<u32>,
+    pub max_in_flight_signing: Option<u32>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct HealthSettings {
+    pub enabled: bool,
+    pub address: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShutdownSettings {
+    pub drain_ms: u64,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +258,46 @@ impl Default for SigningSettings {
     }
 }
 
+impl Default for NatsSettings {
+    fn default() -> Self {
+        Self {
+            servers: vec!["nats://127.0.0.1:4222".to_owned()],
+            user: None,
+            password_file: None,
+            password_env: None,
+            token_file: None,
+            token_env: None,
+            nkey_file: None,
+            credentials_file: None,
+            tls: NatsTlsSettings::default(),
+        }
+    }
+}
+
+impl Default for DiscoverySettings {
+    fn default() -> Self {
+        Self { backend: DiscoveryBackend::Nats, lease_ttl_ms: 6_000, bucket: None }
+    }
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self { mpcium: true, native: true, max_in_flight_keygen: None, max_in_flight_signing: None }
+    }
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self { enabled: true, address: "127.0.0.1:8080".to_owned() }
+    }
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self { drain_ms: 20_000 }
+    }
+}
+
 impl Settings {
     /// One `section.key = value` per line, values as JSON. What is not set is left out.
     pub(super) fn lines(&self) -> Result<String, serde_json::Error> {
@@ -211,4 +318,18 @@ fn write_lines(text: &mut String, key: &str, value: &Value) {
         }
         value => text.extend([key, " = ", &value.to_string(), "\n"]),
     }
+}
+
+/// A list of texts, or one text with commas between: environment variables are easier to write so.
+fn list_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a list")]
+    enum Given {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Given::deserialize(deserializer)? {
+        Given::List(list) => list,
+        Given::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+    })
 }

@@ -1,12 +1,15 @@
 //! Where values come from, besides the file: the environment and the command line.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use figment::error::Error;
 use figment::util::nest;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use zeroize::Zeroizing;
+
+use super::mpcium::Translated;
 
 /// What the variables that are configuration begin with.
 const PREFIX: &str = "QUORATE_";
@@ -72,6 +75,14 @@ impl Flags {
             figment.merge(One { origin: "command line".to_owned(), key: key.clone(), value: value.clone() })
         })
     }
+}
+
+/// Adds what a mpcium configuration says. Each value is told to come from the key under which it stands there.
+pub(super) fn merge_translated(figment: Figment, path: &Path, values: Vec<Translated>) -> Figment {
+    values.into_iter().fold(figment, |figment, Translated { theirs, ours, value }| {
+        let origin = format!("{theirs} of {}", path.display());
+        figment.merge(One { origin, key: ours.to_owned(), value })
+    })
 }
 
 /// One value with its origin, so that an error can name it.

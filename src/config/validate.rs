@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::mpcium::Remainder;
+use super::serving::{check_discovery, check_gateway, check_health};
 use super::settings::{KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
 use super::{
-    ClusterConfig, Config, ConfigError, LinkConfig, LogConfig, NodeConfig, PairingConfig, SessionConfig,
-    StorageKeySource,
+    ClusterConfig, Config, ConfigError, LinkConfig, LogConfig, NodeConfig, PairingConfig, SecretSource, SessionConfig,
+    StorageKeySource, nats,
 };
 use crate::identity::RequestPublicKey;
 use crate::ids::{ClusterId, NodeName, Threshold};
@@ -26,13 +28,24 @@ const DEADLINE_MS: RangeInclusive<u64> = 1_000..=600_000;
 ///
 /// # Errors
 /// The first key whose value breaks its rules.
-pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
+pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, ConfigError> {
     let mut masked = settings.clone();
     masked.cluster.chain_code = masked.cluster.chain_code.map(|_| MASK.to_owned());
-    let effective = masked
+    let mut effective = masked
         .lines()
         .map_err(|_| ConfigError::Syntax { origin: String::new(), problem: "a path is not UTF-8 text".to_owned() })?;
-    let Settings { node, cluster, link, pairing, keygen, signing, storage, policy, log } = settings;
+    for (key, source) in [("nats.password", &mpcium.nats_password), ("storage.passphrase", &mpcium.storage_passphrase)]
+    {
+        if source.is_some() {
+            effective.extend([key, " = \"", MASK, "\"\n"]);
+        }
+    }
+    let Settings { node, cluster, link, pairing, keygen, signing, storage, policy, log, .. } = settings;
+    let (nats, discovery, gateway, health, shutdown) =
+        (settings.nats, settings.discovery, settings.gateway, settings.health, settings.shutdown);
+    let keygen = session("keygen", keygen.deadline_ms, keygen.max_concurrent)?;
+    let on_peer_failure = signing.on_peer_failure;
+    let signing = session("signing", signing.deadline_ms, signing.max_concurrent)?;
     let name = node.name.ok_or_else(|| ConfigError::key("node.name", "it is missing", "name this node"))?;
     Ok(Config {
         node: NodeConfig {
@@ -55,11 +68,17 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             heartbeat_misses: within("link.heartbeat_misses", link.heartbeat_misses, 1..=100)?,
         },
         pairing: PairingConfig { deadline: milliseconds("pairing.deadline_ms", pairing.deadline_ms, DEADLINE_MS)? },
-        keygen: session("keygen", keygen.deadline_ms, keygen.max_concurrent)?,
-        signing: session("signing", signing.deadline_ms, signing.max_concurrent)?,
-        on_peer_failure: signing.on_peer_failure,
-        storage_key: storage_key(storage)?,
+        keygen,
+        signing,
+        on_peer_failure,
+        storage_key: storage_key(storage, mpcium.storage_passphrase)?,
         policy: check_policy(policy)?,
+        nats: nats::check(nats, mpcium.nats_password)?,
+        discovery: check_discovery(discovery)?,
+        gateway: check_gateway(&gateway, &keygen, &signing)?,
+        health: check_health(&health)?,
+        drain: milliseconds("shutdown.drain_ms", shutdown.drain_ms, 0..=600_000)?,
+        warnings: mpcium.warnings,
         log: LogConfig { level: level(log.level), format: log.format },
         effective,
     })
@@ -84,17 +103,22 @@ fn chain_code(text: &str) -> Result<ChainCode, ConfigError> {
     Ok(ChainCode(bytes))
 }
 
-fn storage_key(storage: StorageSettings) -> Result<StorageKeySource, ConfigError> {
-    let StorageSettings { passphrase_file, passphrase_env, key_file } = storage;
+/// `mpcium` is the passphrase of a mpcium configuration, which an explicit source replaces.
+fn storage_key(storage: StorageSettings, mpcium: Option<SecretSource>) -> Result<StorageKeySource, ConfigError> {
+    let StorageSettings { passphrase_file, passphrase_env, key_file, prompt } = storage;
+    let passphrase = StorageKeySource::Passphrase;
+    if prompt {
+        // Somebody is there to be asked: that goes before what the files say.
+        return Ok(StorageKeySource::Prompt);
+    }
     match (passphrase_file, passphrase_env, key_file) {
-        (Some(path), None, None) => Ok(StorageKeySource::PassphraseFile(path)),
-        (None, Some(name), None) => Ok(StorageKeySource::PassphraseVariable(name)),
+        (Some(path), None, None) => Ok(passphrase(SecretSource::file("storage.passphrase_file", path))),
+        (None, Some(name), None) => Ok(passphrase(SecretSource::variable("storage.passphrase_env", name))),
         (None, None, Some(path)) => Ok(StorageKeySource::KeyFile(path)),
-        (None, None, None) => Err(ConfigError::key(
-            "storage",
-            "nothing says what unlocks the store",
-            "give one of passphrase_file, passphrase_env, key_file",
-        )),
+        (None, None, None) => mpcium.map(passphrase).ok_or_else(|| {
+            let fix = "give one of passphrase_file, passphrase_env, key_file, or prompt = true";
+            ConfigError::key("storage", "nothing says what unlocks the store", fix)
+        }),
         _ => Err(ConfigError::key(
             "storage",
             "more than one of passphrase_file, passphrase_env and key_file is given",
@@ -142,11 +166,15 @@ fn public_key(section: &str, settings: &KeySettings) -> Result<RequestPublicKey,
     })
 }
 
-fn milliseconds(key: &str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
+pub(super) fn milliseconds(key: &str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
     within(key, value, range).map(Duration::from_millis)
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: T, range: RangeInclusive<T>) -> Result<T, ConfigError> {
+pub(super) fn within<T: PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<T, ConfigError> {
     if range.contains(&value) {
         return Ok(value);
     }

@@ -39,6 +39,15 @@ pub enum Existing {
     Replace,
 }
 
+/// The two files of a key that was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedFiles {
+    /// The public key, for everybody.
+    pub public: PathBuf,
+    /// The private key, mode 0600.
+    pub private: PathBuf,
+}
+
 /// Reads a public JSON file.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, IdentityError> {
     serde_json::from_slice(&read(path)?).map_err(|error| IdentityError::Content {
@@ -80,21 +89,30 @@ pub(super) fn read_private(
     }
 }
 
-/// Writes private key text, mode 0600, at `path` or with `.age` added. Gives the file that was written.
+/// Writes private key text, mode 0600, at `path` or with `.age` added. Gives the file that was written. What is replaced
+/// goes in either form: an old key beside the new one would be found before it, or stay behind in the clear.
 pub(super) fn write_private(
     path: &Path,
     text: &[u8],
     protection: Protection<'_>,
     existing: Existing,
 ) -> Result<PathBuf, IdentityError> {
-    let (path, bytes) = match protection {
-        Protection::FileMode => (path.to_owned(), Zeroizing::new(text.to_vec())),
+    let (path, other, bytes) = match protection {
+        Protection::FileMode => (path.to_owned(), sealed(path), Zeroizing::new(text.to_vec())),
         Protection::Passphrase { passphrase, work_factor } => {
             let bytes = seal(text, passphrase, work_factor).map_err(IdentityError::Encrypt)?;
-            (sealed(path), Zeroizing::new(bytes))
+            (sealed(path), path.to_owned(), Zeroizing::new(bytes))
         }
     };
     write(&path, &bytes, 0o600, existing)?;
+    if existing == Existing::Replace {
+        match fs::remove_file(&other) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(IdentityError::Write { path: other, source });
+            }
+            _ => {}
+        }
+    }
     Ok(path)
 }
 

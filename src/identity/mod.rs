@@ -1,7 +1,7 @@
 //! Who is who: the keys of nodes, initiators and authorizers, in the file formats of mpcium.
 //!
 //! ```text
-//!  peers.json ─────────────┐
+//!  peers.json ─► PeerList ─┐
 //!  <name>_identity.json ───┴─► PeerBook ── who is trusted, committee order, checks what peers signed
 //!  <name>_private.key[.age] ─► NodeIdentity ── signs as this node
 //!  *.identity.json, *.key[.age] ─► RequestPublicKey, RequestKey ── initiators and authorizers
@@ -17,6 +17,7 @@ mod error;
 mod key_file;
 mod node;
 mod peer_book;
+mod peer_list;
 mod request_files;
 mod request_key;
 mod sealed;
@@ -25,9 +26,10 @@ mod tests;
 mod timestamp;
 
 pub use error::IdentityError;
-pub use key_file::{Existing, MAX_FILE_BYTES, Protection};
+pub use key_file::{Existing, MAX_FILE_BYTES, Protection, SavedFiles};
 pub use node::NodeIdentity;
 pub use peer_book::{Member, PeerBook};
+pub use peer_list::PeerList;
 pub use request_files::RequestKeyFiles;
 pub use request_key::{Algorithm, InvalidKey, RequestKey, RequestPublicKey};
 pub use sealed::{DEFAULT_WORK_FACTOR, MAX_WORK_FACTOR};

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::key_file::{read_json, read_private, refuse_existing, write_json, write_private};
 use super::timestamp::now_rfc3339;
-use super::{Existing, IdentityError, Member, Protection};
+use super::{Existing, IdentityError, Member, Protection, SavedFiles};
 use crate::ids::{NodeId, NodeName};
 use crate::secret::SecretBytes;
 use crate::wire::transcript::Transcript;
@@ -59,7 +59,12 @@ impl NodeIdentity {
     ///
     /// # Errors
     /// When a file exists and is to be kept, or writing or encrypting fails.
-    pub fn save(&self, directory: &Path, protection: Protection<'_>, existing: Existing) -> Result<(), IdentityError> {
+    pub fn save(
+        &self,
+        directory: &Path,
+        protection: Protection<'_>,
+        existing: Existing,
+    ) -> Result<SavedFiles, IdentityError> {
         let private = private_path(directory, &self.name);
         let public = public_path(directory, &self.name);
         refuse_existing(&private, existing)?;
@@ -68,14 +73,15 @@ impl NodeIdentity {
         let mut text = Zeroizing::new(vec![0; 128]);
         hex::encode_to_slice(keypair.as_slice(), &mut text)
             .map_err(|_| IdentityError::Encrypt("a key has 64 bytes"))?;
-        write_private(&private, &text, protection, existing)?;
+        let private = write_private(&private, &text, protection, existing)?;
         let file = IdentityFile {
             node_name: self.name.to_string(),
             node_id: self.id.to_string(),
             public_key: hex::encode(self.key.verifying_key().as_bytes()),
             created_at: now_rfc3339(),
         };
-        write_json(&public, &file, existing)
+        write_json(&public, &file, existing)?;
+        Ok(SavedFiles { public, private })
     }
 
     /// The node's name.

@@ -1,19 +1,15 @@
 //! The nodes that this node trusts.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
 
-use super::key_file::{read_json, write_json};
 use super::node::{load_public, signed_hash};
-use super::{Existing, IdentityError, NodeIdentity};
+use super::{Existing, IdentityError, NodeIdentity, PeerList};
 use crate::ids::{NodeId, NodeName, PartyIndex, Threshold};
 use crate::wire::sheet::Participant;
+use crate::wire::transcript::Transcript;
 
 /// What is known of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,22 +67,16 @@ impl PeerBook {
     /// # Errors
     /// When a file is missing or breaks its rules, or the two kinds of files disagree.
     pub fn load(peers: &Path, directory: &Path) -> Result<Self, IdentityError> {
-        let entries: PeersFile = read_json(peers)?;
-        let invalid = |problem: String| IdentityError::Content {
-            path: peers.to_owned(),
-            problem,
-            fix: "list every node once, as \"name\": \"uuid\"",
-        };
-        if entries.0.len() > usize::from(Threshold::MAX_PARTIES) {
-            return Err(invalid("it lists more than 32 nodes".to_owned()));
-        }
-        let mut members = Vec::with_capacity(entries.0.len());
-        for (name, id) in entries.0 {
-            let name = NodeName::try_from(name).map_err(|error| invalid(error.to_string()))?;
-            let id: NodeId = id.parse().map_err(|error| invalid(format!("{error}, at {name}")))?;
-            let member = load_public(directory, &name)?;
-            if member.id != id {
-                return Err(invalid(format!("it gives {name} another id than its identity file")));
+        let list = PeerList::load(peers)?;
+        let mut members = Vec::with_capacity(list.nodes().len());
+        for (name, id) in list.nodes() {
+            let member = load_public(directory, name)?;
+            if member.id != *id {
+                return Err(IdentityError::Content {
+                    path: peers.to_owned(),
+                    problem: format!("it gives {name} another id than its identity file"),
+                    fix: "copy the identity file again from its node, or correct the id",
+                });
             }
             members.push(member);
         }
@@ -98,8 +88,8 @@ impl PeerBook {
     /// # Errors
     /// When the file exists and is to be kept, or writing fails.
     pub fn save(&self, peers: &Path, existing: Existing) -> Result<(), IdentityError> {
-        let entries = self.members.iter().map(|member| (member.name.to_string(), member.id.to_string())).collect();
-        write_json(peers, &PeersFile(entries), existing)
+        let nodes = self.members.iter().map(|member| (member.name.clone(), member.id)).collect();
+        PeerList::new(nodes)?.save(peers, existing)
     }
 
     /// Makes sure that this node is in the book with the key that it holds.
@@ -146,6 +136,15 @@ impl PeerBook {
         self.members.iter().zip(indices).map(|(member, index)| Participant { node: member.id, index }).collect()
     }
 
+    /// A hash of every name, id and key: equal on two nodes exactly if they trust the same nodes.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let add = |all: Transcript, member: &Member| {
+            all.field(member.id.0.as_bytes()).field(member.name.as_str().as_bytes()).field(member.key.as_bytes())
+        };
+        self.members.iter().fold(Transcript::new("quorate/peer-book/v1"), add).finish()
+    }
+
     /// Checks a signature that `node` made with [`NodeIdentity::sign`] over the same domain and parts. Keys and
     /// signatures with small-order components are refused.
     ///
@@ -163,42 +162,5 @@ impl PeerBook {
             .key
             .verify_strict(&signed_hash(domain, parts), &Signature::from_bytes(signature))
             .map_err(|_| IdentityError::Signature(node))
-    }
-}
-
-/// `peers.json`: names and ids in the file's order, repeats included so that they can be refused.
-struct PeersFile(Vec<(String, String)>);
-
-impl<'de> Deserialize<'de> for PeersFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = PeersFile;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of node names and ids")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PeersFile, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(PeersFile(entries))
-            }
-        }
-
-        deserializer.deserialize_map(Entries)
-    }
-}
-
-impl Serialize for PeersFile {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, id) in &self.0 {
-            map.serialize_entry(name, id)?;
-        }
-        map.end()
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key_file::{read_json, read_private, refuse_existing, write_json, write_private};
 use super::timestamp::now_rfc3339;
-use super::{Algorithm, Existing, IdentityError, Protection, RequestKey, RequestPublicKey};
+use super::{Algorithm, Existing, IdentityError, Protection, RequestKey, RequestPublicKey, SavedFiles};
 use crate::ids::NodeName;
 use crate::secret::SecretBytes;
 
@@ -79,11 +79,16 @@ impl RequestKeyFiles {
     ///
     /// # Errors
     /// When a file exists and is to be kept, or writing or encrypting fails.
-    pub fn save(&self, key: &RequestKey, protection: Protection<'_>, existing: Existing) -> Result<(), IdentityError> {
+    pub fn save(
+        &self,
+        key: &RequestKey,
+        protection: Protection<'_>,
+        existing: Existing,
+    ) -> Result<SavedFiles, IdentityError> {
         refuse_existing(&self.private_path(), existing)?;
         refuse_existing(&self.public_path(), existing)?;
         let text = key.to_text().map_err(|error| IdentityError::Encrypt(error.0))?;
-        write_private(&self.private_path(), &text, protection, existing)?;
+        let private = write_private(&self.private_path(), &text, protection, existing)?;
         let named = |yes: bool| yes.then(|| self.name.clone());
         let file = IdentityFile {
             node_name: named(!self.authorizer),
@@ -95,7 +100,9 @@ impl RequestKeyFiles {
             machine_os: std::env::consts::OS.to_owned(),
             machine_name: String::new(),
         };
-        write_json(&self.public_path(), &file, existing)
+        let public = self.public_path();
+        write_json(&public, &file, existing)?;
+        Ok(SavedFiles { public, private })
     }
 
     fn public_path(&self) -> PathBuf {

@@ -24,6 +24,9 @@ const P256_SPKI: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200046
 /// `openssl dgst -sha256 -sign` of `quorate` with that key.
 const P256_SIGNATURE: &str = "3045022022a822e8158a29ac0ccb2912c5fc6602346dda79ef32d8d5c33c2504969279c0022100a50a601a7c1b2c8f6dcef6fcddd7850020587437b54f4f6e46e545855d6a10b5";
 
+/// The seed above, encrypted by the `age` tool (1.1.1, `age --passphrase`) under "correct horse battery".
+const SEALED_BY_AGE: &str = "6167652d656e6372797074696f6e2e6f72672f76310a2d3e20736372797074204f63574b47676d7164537645543955304670734276672031380a50794e6b64376433777956564f7852496f78726d7874496c713571684c34377178325732756a67334a49510a2d2d2d20714f765a72667976303065316e2f59354d6930434672436a71364a4f724b674b50765879363148767772340a3c70711accf10e7ebc0df418b9ce901221100c799e7093d24b9b6f1b28bd917cd1b30273c0e4f7b9e40bf771a03751060a69197bf4e46008d4e326c34bafe5dcbc024db0b9cd4c41898e018789db53710829597ac84b191482c1b9d5e859b7fa";
+
 fn name(text: &str) -> NodeName {
     text.parse().unwrap()
 }
@@ -133,6 +136,24 @@ fn sealed_key__should_open_with_its_passphrase_only() {
 }
 
 #[test]
+fn replacing__should_leave_one_form_of_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = passphrase("p");
+    let sealed = Protection::Passphrase { passphrase: &secret, work_factor: 2 };
+    for (protection, passphrase, kept, gone) in [
+        (Protection::FileMode, None, "node1_private.key", "node1_private.key.age"),
+        (sealed, Some(&secret), "node1_private.key.age", "node1_private.key"),
+        (Protection::FileMode, None, "node1_private.key", "node1_private.key.age"),
+    ] {
+        let node = node(1);
+        node.save(folder.path(), protection, Existing::Replace).unwrap();
+        assert!(folder.path().join(kept).exists() && !folder.path().join(gone).exists(), "{kept}");
+        let loaded = NodeIdentity::load(folder.path(), &name("node1"), passphrase).unwrap();
+        assert_eq!(loaded.member(), node.member());
+    }
+}
+
+#[test]
 fn sealed_key__should_bound_the_work_of_opening() {
     let folder = tempfile::tempdir().unwrap();
     let right = passphrase("p");
@@ -230,6 +251,40 @@ fn peer_book__should_refuse_repeats_and_wrong_numbers() {
     ] {
         let error = PeerBook::new(vec![a.clone(), bad]).unwrap_err();
         assert!(matches!(error, IdentityError::PeerBook { .. }), "{error}");
+    }
+}
+
+#[test]
+fn peer_list__should_number_its_nodes_and_survive_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers.json");
+    let list = PeerList::generate(32).unwrap();
+    list.save(&path, Existing::Keep).unwrap();
+    assert_eq!(PeerList::load(&path).unwrap(), list);
+    assert_eq!(list.id_of(&name("node31")), list.nodes().last().map(|(_, id)| *id));
+    assert_eq!(list.id_of(&name("node32")), None);
+    assert_ne!(PeerList::generate(2).unwrap(), PeerList::generate(2).unwrap(), "ids are random");
+    assert!(matches!(list.save(&path, Existing::Keep), Err(IdentityError::Exists { .. })));
+    for count in [0, 1, 33, 255] {
+        assert!(PeerList::generate(count).is_err(), "{count}");
+    }
+}
+
+#[test]
+fn fingerprint__should_change_with_every_member() {
+    let members = |range: std::ops::RangeInclusive<u8>| range.map(|index| node(index).member()).collect::<Vec<_>>();
+    let all = members(1..=3);
+    let print = |members: Vec<Member>| PeerBook::new(members).unwrap().fingerprint();
+    let reversed = all.iter().rev().cloned().collect();
+    assert_eq!(print(all.clone()), print(reversed));
+    let with = |changed: Member| print(vec![changed, all[1].clone(), all[2].clone()]);
+    for other in [
+        with(Member { name: name("other"), ..all[0].clone() }),
+        with(Member { id: NodeId(Uuid::from_u128(9)), ..all[0].clone() }),
+        with(Member { key: node(9).member().key, ..all[0].clone() }),
+        print(all[1..].to_vec()),
+    ] {
+        assert_ne!(print(all.clone()), other);
     }
 }
 
@@ -378,10 +433,10 @@ fn request_files__should_load_what_was_saved() {
     found.sort();
     let expected = ["alice.authorizer", "event_initiator"]
         .iter()
-        .flat_map(|stem| [".identity.json", ".key", ".key.age"].map(|end| format!("{stem}{end}")))
+        .flat_map(|stem| [".identity.json", ".key.age"].map(|end| format!("{stem}{end}")))
         .collect::<Vec<_>>();
     assert_eq!(found, expected);
-    assert_eq!(mode(&folder.path().join("alice.authorizer.key")), 0o600);
+    assert_eq!(mode(&folder.path().join("alice.authorizer.key.age")), 0o600);
 }
 
 #[test]
@@ -409,4 +464,14 @@ fn request_files__should_read_mpciums() {
     .unwrap();
     fs::write(folder.path().join("event_initiator.key"), SEED).unwrap();
     assert_eq!(files.load(None).unwrap().public().to_string(), PUBLIC);
+}
+
+#[test]
+fn request_files__should_read_what_the_age_tool_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = RequestKeyFiles::initiator(folder.path(), &name("event_initiator"));
+    let identity = format!(r#"{{"algorithm":"ed25519","public_key":"{PUBLIC}"}}"#);
+    fs::write(folder.path().join("event_initiator.identity.json"), identity).unwrap();
+    fs::write(folder.path().join("event_initiator.key.age"), hex::decode(SEALED_BY_AGE).unwrap()).unwrap();
+    assert_eq!(files.load(Some(&passphrase("correct horse battery"))).unwrap().public().to_string(), PUBLIC);
 }

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use tokio::sync::{RwLock, watch};
+use tokio::time::Instant;
 
 use super::Settings;
 use crate::clock::Clock;
+use crate::gateway::{Desk, GatewayActor, GatewayArgs, GatewayMsg, GatewaySettings};
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{Epoch, NodeId};
 use crate::keygen::{KeygenActor, KeygenArgs, KeygenMsg};
+use crate::nats;
 use crate::pairing::{Banned, PairingActor, PairingArgs, PairingMsg};
 use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryActor, RegistryArgs, RegistryMsg, View};
@@ -48,6 +51,17 @@ pub struct NodeArgs {
     pub pool: CryptoPool,
     /// The clock of deadlines.
     pub clock: Clock,
+    /// How clients reach it, beside the calls of its handle.
+    pub gateway: Option<Gateway>,
+}
+
+/// How clients reach a node.
+#[derive(Clone)]
+pub struct Gateway {
+    /// What its operator decided.
+    pub settings: GatewaySettings,
+    /// The broker, as clients use it.
+    pub connection: nats::Connection,
 }
 
 /// Where a node's actors answer, through all their lives.
@@ -65,6 +79,8 @@ pub struct Addresses {
     pub signing: Address<SigningMsg>,
     /// The links.
     pub transport: Address<TransportMsg>,
+    /// The clients, if any are served over a broker.
+    pub gateway: Address<GatewayMsg>,
 }
 
 /// What the root takes.
@@ -90,6 +106,8 @@ pub enum ChildName {
     Signing,
     /// The links.
     Transport,
+    /// The clients.
+    Gateway,
 }
 
 /// Publishes views to whoever watches the node from outside.
@@ -114,6 +132,8 @@ pub struct NodeState {
     keygen: Child<KeygenMsg>,
     signing: Child<SigningMsg>,
     transport: Child<TransportMsg>,
+    gateway: Child<GatewayMsg>,
+    started: Instant,
     stopping: bool,
 }
 
@@ -144,6 +164,8 @@ impl Actor for NodeActor {
             keygen: Child::new(addresses.keygen.clone(), restarts),
             signing: Child::new(addresses.signing.clone(), restarts),
             transport: Child::new(addresses.transport.clone(), restarts),
+            gateway: Child::new(addresses.gateway.clone(), restarts),
+            started: Instant::now(),
             views: Arc::new(ViewWatch(views)),
             keygen_writes: Arc::new(RwLock::new(())),
             args,
@@ -158,6 +180,7 @@ impl Actor for NodeActor {
             ChildName::Keygen,
             ChildName::Signing,
             ChildName::Transport,
+            ChildName::Gateway,
         ] {
             state.start(child, myself.get_cell()).await?;
         }
@@ -218,6 +241,7 @@ impl NodeState {
             () if self.keygen.is(cell) => ChildName::Keygen,
             () if self.signing.is(cell) => ChildName::Signing,
             () if self.transport.is(cell) => ChildName::Transport,
+            () if self.gateway.is(cell) => ChildName::Gateway,
             () => return None,
         })
     }
@@ -231,6 +255,7 @@ impl NodeState {
             ChildName::Keygen => (self.keygen.join().await, self.keygen.failed()),
             ChildName::Signing => (self.signing.join().await, self.signing.failed()),
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
+            ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
         };
         joined?;
         match verdict {
@@ -273,6 +298,11 @@ impl NodeState {
                 self.transport.start(TransportActor, self.transport_args(), supervisor).await?;
                 let _ = to.pairing.cast(PairingMsg::Announce);
             }
+            ChildName::Gateway => {
+                if let Some(args) = self.gateway_args() {
+                    self.gateway.start(GatewayActor, args, supervisor).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -300,6 +330,7 @@ impl NodeState {
             peers: self.args.peers.ids().filter(|&peer| peer != self.args.identity.id()).collect(),
             discovery: Arc::clone(&self.args.discovery),
             lease_ttl: self.args.settings.lease_ttl,
+            broker: self.args.broker.connection(),
             listeners,
         }
     }
@@ -384,6 +415,24 @@ impl NodeState {
         }
     }
 
+    fn gateway_args(&self) -> Option<GatewayArgs> {
+        let (Gateway { settings, connection }, to) = (self.args.gateway.clone()?, &self.addresses);
+        let desk = Desk {
+            cluster: self.args.settings.cluster.clone(),
+            me: self.args.identity.id(),
+            peers: Arc::clone(&self.args.peers),
+            threshold: self.args.settings.threshold,
+            keygen: to.keygen.clone(),
+            signing: to.signing.clone(),
+            views: self.views.0.subscribe(),
+            pool: self.args.pool.clone(),
+            keygen_deadline: self.args.settings.keygen_deadline,
+            signing_deadline: self.args.settings.signing_deadline,
+            started: self.started,
+        };
+        Some(GatewayArgs { settings, connection, desk })
+    }
+
     /// Ends the children in good order.
     async fn shutdown(&mut self) {
         self.stopping = true;
@@ -391,6 +440,10 @@ impl NodeState {
         // Peers stop choosing this node; what runs may end.
         let _ = to.pairing.cast(PairingMsg::Serve(false));
         let drain = self.args.settings.drain;
+        // What clients were promised comes first; nothing new is taken from them.
+        if self.args.gateway.is_some() && to.gateway.call(drain, GatewayMsg::Drain).await.is_err() {
+            tracing::warn!("clients' requests were not answered in time; other nodes get them");
+        }
         let (signing, keygen) =
             tokio::join!(to.signing.call(drain, SigningMsg::Drain), to.keygen.call(drain, KeygenMsg::Drain));
         if signing.is_err() || keygen.is_err() {
@@ -399,6 +452,7 @@ impl NodeState {
         if to.registry.call(ASK, RegistryMsg::Resign).await.is_err() {
             tracing::warn!("failed to give the lease up; it will run out");
         }
+        self.gateway.stop(STOP).await;
         self.signing.stop(STOP).await;
         self.keygen.stop(STOP).await;
         self.pairing.stop(STOP).await;

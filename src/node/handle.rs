@@ -53,7 +53,7 @@ impl NodeHandle {
         }
         let (keygen_limit, signing_limit) =
             (args.settings.keygen_deadline + GRACE, args.settings.signing_deadline + GRACE);
-        let stop_limit = args.settings.drain + GRACE * 6;
+        let stop_limit = args.settings.drain * 2 + GRACE * 6;
         let addresses = Addresses::default();
         let (sender, views) = watch::channel(Arc::new(View::empty(id, args.peers.ids())));
         let root = Root { args, addresses: addresses.clone(), views: sender };
@@ -118,6 +118,12 @@ impl NodeHandle {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.joined.is_finished()
+    }
+
+    /// Waits until the node has ended by itself.
+    pub async fn failed(&mut self) {
+        // How the root's task ended is reported by the root itself.
+        let _ = (&mut self.joined).await;
     }
 
     /// Waits until the node has ended.

@@ -6,15 +6,15 @@
 //!       ├─ pairing          pair setups and bans ── session:<id>
 //!       ├─ keygen           new wallets ─────────── session:<id>
 //!       ├─ signing          signatures ──────────── session:<id>
-//!       └─ transport        the broker ──────────── link:<peer>
+//!       ├─ transport        the broker ──────────── link:<peer>
+//!       └─ gateway          the clients, where they come over a broker
 //! ```
 
 mod actor;
 mod handle;
 mod settings;
 
-pub use actor::{Addresses, NodeActor, NodeArgs, NodeMsg};
-#[cfg(any(test, feature = "testing"))]
+pub use actor::{Addresses, Gateway, NodeActor, NodeArgs, NodeMsg};
 pub(crate) use handle::ask;
 pub use handle::{NodeHandle, StartError};
 pub use settings::Settings;

@@ -76,6 +76,8 @@ impl Settings {
             signing_deadline: config.signing.deadline,
             keygen_deadline: config.keygen.deadline,
             pair_setup_deadline: config.pairing.deadline,
+            lease_ttl: config.discovery.lease_ttl,
+            drain: config.drain,
             max_signing: config.signing.max_concurrent,
             max_keygen: config.keygen.max_concurrent,
             on_peer_failure: match config.on_peer_failure {
@@ -112,15 +114,23 @@ mod tests {
             .with("keygen.max_concurrent", 5)
             .with("signing.deadline_ms", 20_003)
             .with("signing.max_concurrent", 9)
-            .with("signing.on_peer_failure", "retry");
+            .with("signing.on_peer_failure", "retry")
+            .with("discovery.lease_ttl_ms", 20_004)
+            .with("shutdown.drain_ms", 20_005);
         let config = Config::load(None, &Environment::of([]), &flags).unwrap();
         let threshold = config.cluster.threshold(3).unwrap();
         let settings = Settings::from_config(&config, threshold);
         assert_eq!((settings.cluster.as_str(), settings.threshold), ("of-the-file", threshold));
         assert_eq!(settings.chain_code, Some(ChainCode([7; 32])));
         assert_eq!((settings.link.heartbeat, settings.link.missed_heartbeats), (Duration::from_millis(301), 7));
-        let deadlines = [settings.pair_setup_deadline, settings.keygen_deadline, settings.signing_deadline];
-        assert_eq!(deadlines, [20_001, 20_002, 20_003].map(Duration::from_millis));
+        let durations = [
+            settings.pair_setup_deadline,
+            settings.keygen_deadline,
+            settings.signing_deadline,
+            settings.lease_ttl,
+            settings.drain,
+        ];
+        assert_eq!(durations, [20_001, 20_002, 20_003, 20_004, 20_005].map(Duration::from_millis));
         assert_eq!((settings.max_keygen, settings.max_signing), (5, 9));
         assert_eq!(settings.on_peer_failure, OnPeerFailure::Retry);
     }

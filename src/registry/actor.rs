@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Discovery, LeaseEvent, View};
 use crate::ids::{Epoch, NodeId};
 use crate::supervision::Deliver;
 use crate::transport::PeerEvent;
+use crate::transport::broker::Connection;
 
 /// How long the registry waits before it tries the discovery backend again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -23,6 +25,8 @@ pub enum RegistryMsg {
     Pairs(BTreeMap<NodeId, Epoch>),
     /// A lease changed.
     Lease(LeaseEvent),
+    /// The connection to the broker changed.
+    Broker(Connection),
     /// The watch on the leases was lost: forget them all until it is back.
     WatchLost,
     /// Asks for the view.
@@ -57,6 +61,8 @@ pub struct RegistryArgs {
     pub discovery: Arc<dyn Discovery>,
     /// How long a lease holds without renewal; it is renewed three times as often.
     pub lease_ttl: Duration,
+    /// The state of the connection to the broker.
+    pub broker: watch::Receiver<Connection>,
     /// Who gets every new view.
     pub listeners: Vec<Arc<dyn Deliver<Arc<View>>>>,
 }
@@ -89,9 +95,12 @@ impl Actor for RegistryActor {
     ) -> Result<RegistryState, ActorProcessingErr> {
         let tasks = vec![
             tokio::spawn(keep_lease(Arc::clone(&args.discovery), args.me, args.lease_ttl)),
-            tokio::spawn(watch_leases(Arc::clone(&args.discovery), myself)),
+            tokio::spawn(watch_leases(Arc::clone(&args.discovery), myself.clone())),
+            tokio::spawn(watch_broker(args.broker.clone(), myself)),
         ];
-        let state = RegistryState { view: Arc::new(View::empty(args.me, args.peers.iter().copied())), args, tasks };
+        let mut view = View::empty(args.me, args.peers.iter().copied());
+        view.able = is_able(*args.broker.borrow());
+        let state = RegistryState { view: Arc::new(view), args, tasks };
         // What a former life has published counts no more.
         state.publish();
         Ok(state)
@@ -122,6 +131,7 @@ impl Actor for RegistryActor {
                     }
                 });
             }
+            RegistryMsg::Broker(connection) => state.change(|view| view.able = is_able(connection)),
             RegistryMsg::WatchLost => state.change(|view| {
                 view.peers.values_mut().for_each(|status| status.leased = false);
             }),
@@ -189,6 +199,21 @@ fn apply(view: &mut View, event: PeerEvent) {
                 status.announced = readiness.pairs.into_iter().collect();
                 status.rtt = Some(rtt);
             }
+        }
+    }
+}
+
+/// Whether a node with this connection can take part in anything.
+fn is_able(connection: Connection) -> bool {
+    connection.connected && connection.permitted
+}
+
+/// Follows the connection to the broker.
+async fn watch_broker(mut broker: watch::Receiver<Connection>, registry: ActorRef<RegistryMsg>) {
+    loop {
+        let connection = *broker.borrow_and_update();
+        if registry.cast(RegistryMsg::Broker(connection)).is_err() || broker.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::ids::NodeId;
 
 /// How many changes a watcher may lag behind before it has to look again at everything.
-const WATCH_CAPACITY: usize = 256;
+pub(super) const WATCH_CAPACITY: usize = 256;
 
 /// A change of the leases. It says who is alive, never who is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,10 +12,12 @@
 
 mod actor;
 mod discovery;
+mod nats_kv;
 mod quorum;
 mod view;
 
 pub use actor::{RegistryActor, RegistryArgs, RegistryMsg};
-pub use discovery::{Discovery, LeaseEvent, MemoryDiscovery};
+pub use discovery::{Discovery, DiscoveryError, LeaseEvent, MemoryDiscovery};
+pub use nats_kv::{KvDiscovery, KvOptions};
 pub use quorum::{TooFewReady, choose_quorum};
-pub use view::{Health, PeerStatus, View};
+pub use view::{PeerStatus, View};

@@ -32,7 +32,7 @@ pub fn choose_quorum(
 ) -> Result<Vec<Participant>, TooFewReady> {
     let needed = usize::from(signers);
     let ready = view.ready();
-    let Some(me) = committee.iter().find(|member| member.node == view.me) else {
+    let Some(me) = committee.iter().find(|member| member.node == view.me && ready.contains(&member.node)) else {
         return Err(TooFewReady { ready: 0, needed });
     };
     let mut candidates: Vec<Participant> = committee
@@ -123,7 +123,7 @@ mod tests {
                 (node(i), status)
             })
             .collect();
-        View { me: node(1), peers }
+        View { me: node(1), peers, able: true }
     }
 
     fn indices(quorum: &[Participant]) -> Vec<u8> {
@@ -148,6 +148,14 @@ mod tests {
         assert_eq!(indices(&quorum), [1, 3, 4]);
         let quorum = choose_quorum(&view, Scheme::Ed25519, &committee(4), 3, &[], 0).unwrap();
         assert_eq!(indices(&quorum), [1, 2, 3], "only ECDSA needs pairs");
+    }
+
+    #[test]
+    fn quorum__should_not_be_found_by_a_node_that_is_not_ready_itself() {
+        let mut view = view(3, &[]);
+        view.able = false;
+        let none = choose_quorum(&view, Scheme::Ed25519, &committee(3), 2, &[], 0);
+        assert_eq!(none.unwrap_err(), TooFewReady { ready: 0, needed: 2 });
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::ids::{Epoch, NodeId, Scheme};
+use crate::wire::native::Health;
 
 /// What is known of one peer now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -32,18 +33,6 @@ impl PeerStatus {
     }
 }
 
-/// Whether the cluster can work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Health {
-    /// Every node of the peer book is ready.
-    All,
-    /// Enough are ready to sign, not all.
-    Enough,
-    /// Fewer are ready than must sign.
-    TooFew,
-}
-
 /// Who is there, seen from this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct View {
@@ -51,6 +40,9 @@ pub struct View {
     pub me: NodeId,
     /// Everybody else in the peer book.
     pub peers: BTreeMap<NodeId, PeerStatus>,
+    /// The broker is connected and lets this node use the subjects that it needs. Without that, this node is not ready
+    /// itself.
+    pub able: bool,
 }
 
 impl View {
@@ -58,14 +50,14 @@ impl View {
     #[must_use]
     pub fn empty(me: NodeId, peers: impl IntoIterator<Item = NodeId>) -> Self {
         let peers = peers.into_iter().filter(|&peer| peer != me).map(|peer| (peer, PeerStatus::default())).collect();
-        Self { me, peers }
+        Self { me, peers, able: true }
     }
 
-    /// The nodes that take part in sessions now, this one included.
+    /// The nodes that take part in sessions now, this one included if it is able to.
     #[must_use]
     pub fn ready(&self) -> BTreeSet<NodeId> {
         let peers = self.peers.iter().filter(|(_, status)| status.is_ready()).map(|(&peer, _)| peer);
-        peers.chain([self.me]).collect()
+        peers.chain(self.able.then_some(self.me)).collect()
     }
 
     /// Whether `a` and `b` can run `scheme` together, as far as this node is told.
@@ -83,13 +75,13 @@ impl View {
         }
     }
 
-    /// Whether enough nodes are ready for `signers` of them to sign.
+    /// Whether enough nodes are ready for `signers` of them to sign. Without this one, none are.
     #[must_use]
     pub fn health(&self, signers: u8) -> Health {
         let ready = self.ready().len();
         if ready == self.peers.len() + 1 {
             Health::All
-        } else if ready >= usize::from(signers) {
+        } else if self.able && ready >= usize::from(signers) {
             Health::Enough
         } else {
             Health::TooFew
@@ -101,5 +93,58 @@ impl View {
     pub fn is_complete(&self, scheme: Scheme) -> bool {
         let ready = self.ready();
         ready.len() == self.peers.len() + 1 && ready.iter().all(|&a| ready.iter().all(|&b| self.can_run(scheme, a, b)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId(Uuid::from_u128(u128::from(number)))
+    }
+
+    /// Node 0's view of a cluster in which these peers, from node 1 on, are ready.
+    fn view(ready: &[bool]) -> View {
+        let mut view = View::empty(node(0), (1..).zip(ready).map(|(number, _)| node(number)));
+        for (status, &ready) in view.peers.values_mut().zip(ready) {
+            (status.leased, status.linked, status.serving) = (true, true, ready);
+        }
+        view
+    }
+
+    #[test]
+    fn health__should_be_all_enough_or_too_few() {
+        let table = [
+            ([true, true], 2, Health::All),
+            ([true, false], 2, Health::Enough),
+            ([false, false], 2, Health::TooFew),
+            ([true, true], 3, Health::All),
+            ([false, true], 3, Health::TooFew),
+        ];
+        for (ready, signers, expected) in table {
+            assert_eq!(view(&ready).health(signers), expected, "{ready:?}, {signers} to sign");
+        }
+    }
+
+    #[test]
+    fn peer__should_be_ready_only_if_leased_and_linked_and_serving() {
+        let changes: [fn(&mut PeerStatus); 3] =
+            [|peer| peer.leased = false, |peer| peer.linked = false, |peer| peer.serving = false];
+        for change in changes {
+            let mut view = view(&[true, true]);
+            assert_eq!(view.ready().len(), 3);
+            change(view.peers.get_mut(&node(1)).unwrap());
+            assert_eq!((view.ready().len(), view.health(2)), (2, Health::Enough));
+        }
+    }
+
+    #[test]
+    fn node_that_is_not_able__should_not_be_ready_itself() {
+        let view = View { able: false, ..view(&[true, true]) };
+        assert!(!view.ready().contains(&node(0)) && !view.is_complete(Scheme::Ed25519));
+        assert_eq!(view.health(2), Health::TooFew);
     }
 }

@@ -174,7 +174,7 @@ impl Desk {
             Some((certificate, derived)) => (request, certificate, derived),
             None => {
                 let certificate = self.certificate(&key).await?;
-                let derive = move || Ok((derived_key(&certificate, &request)?, request, certificate));
+                let derive = move || Ok::<_, Failure>((derived_key(&certificate, &request)?, request, certificate));
                 let (derived, request, certificate) = self.args.pool.run(derive).await.map_err(|_| internal())??;
                 (request, certificate, derived)
             }

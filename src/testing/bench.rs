@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::Actor;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -26,6 +26,7 @@ use crate::storage::{
     StoreOptions,
 };
 use crate::supervision::Address;
+use crate::transport::broker::Connection;
 use crate::transport::{Credit, Inbound, TransportMsg};
 use crate::wire::message::{PeerMessage, Service, SessionBody};
 use crate::wire::sheet::Sheet;
@@ -228,7 +229,7 @@ impl Bench {
         }
     }
 
-    /// What the registry is started with; it has no listeners yet.
+    /// What the registry is started with; it has no listeners yet, and a broker that never fails.
     #[must_use]
     pub fn registry(&self, number: usize, discovery: Arc<dyn Discovery>, lease_ttl: Duration) -> RegistryArgs {
         let me = self.id(number);
@@ -237,6 +238,7 @@ impl Bench {
             peers: self.peers.ids().filter(|&peer| peer != me).collect(),
             discovery,
             lease_ttl,
+            broker: watch::Sender::new(Connection::UP).subscribe(),
             listeners: Vec::new(),
         }
     }

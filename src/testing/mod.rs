@@ -5,10 +5,12 @@
 //! | a cluster whose parts fail | [`Cluster`]: faults from a seed, panics, snapshots |
 //! | a cluster with liars in it | [`LocalCluster`](crate::local_cluster::LocalCluster), and a [`Puppet`] in a member's place |
 //! | one actor, all its neighbours played | [`Bench`] for its arguments, a [`Probe`] for each neighbour |
+//! | whatever speaks to NATS | [`NatsServer`]: a real one, to kill and restart |
 //! | anything that needs a wallet, and no key generation | [`PlantedWallet`] |
 
 mod bench;
 pub mod cluster;
+mod nats_server;
 mod planted;
 mod probe;
 mod puppet;
@@ -16,6 +18,7 @@ mod silence;
 
 pub use bench::Bench;
 pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, eventually};
+pub use nats_server::{NatsServer, ServerError};
 pub use planted::PlantedWallet;
 pub use probe::{PATIENCE, Probe, ProbeInbox};
 pub use puppet::{Played, Puppet};

@@ -66,6 +66,8 @@ enum Event {
 pub struct TransportSnapshot {
     /// Whether the broker is connected.
     pub connected: bool,
+    /// Whether it lets this node use the subjects that it needs.
+    pub permitted: bool,
     /// Messages at the inbox that were no frames, or named a sender that is no peer.
     pub strays: u64,
     /// Every peer of the peer book.
@@ -290,6 +292,7 @@ impl TransportState {
             |child: &LinkChild| LinkSnapshot { up: child.up, lives: child.lives, traffic: child.counters.read() };
         TransportSnapshot {
             connected: self.connection.connected,
+            permitted: self.connection.permitted,
             strays: self.routes.strays.load(Ordering::Relaxed),
             links: self.links.by_peer.iter().map(|(&peer, child)| (peer, link(child))).collect(),
         }

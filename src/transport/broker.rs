@@ -25,7 +25,8 @@ pub trait Broker: Send + Sync {
     /// Asks for every message that is published to `subject` from now on. The subscription survives losses of the
     /// connection: it misses what is published meanwhile.
     ///
-    /// The future resolves when the broker knows of the subscription.
+    /// The future resolves when the broker knows of the subscription; without a connection, at once: then it is made when
+    /// the connection is.
     fn subscribe(&self, subject: &str) -> BoxFuture<Result<Subscription, SubscribeError>>;
 
     /// Hands a message over. Messages leave in the order of the calls; the future tells what became of this one and
@@ -46,6 +47,16 @@ pub struct Connection {
     pub connected: bool,
     /// How often it has been lost so far: a watcher that slept through a short loss sees that there was one.
     pub losses: u64,
+    /// Whether the broker lets this node use the subjects that it needs. Brokers tell of a refusal late and to nobody in
+    /// particular, so that it shows here, and not in what was refused. It lasts until the connection is made anew.
+    pub permitted: bool,
+}
+
+impl Connection {
+    /// A connection that is there, was never lost, and may do everything.
+    pub const UP: Self = Self { connected: true, losses: 0, permitted: true };
+    /// One that is not there.
+    pub const DOWN: Self = Self { connected: false, ..Self::UP };
 }
 
 /// Why a message was not published.
@@ -57,7 +68,7 @@ pub enum PublishError {
     /// There is no connection to the broker.
     #[error("failed to publish: the broker is not connected")]
     Disconnected,
-    /// The broker refused the message: too large, or not permitted.
+    /// The broker refused the message: too large, not permitted, or one more than it takes at a time.
     #[error("failed to publish: the broker refused the message")]
     Refused,
 }
@@ -145,6 +156,11 @@ impl SubscriptionFeed {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.messages.is_closed()
+    }
+
+    /// Waits until the other end is gone.
+    pub async fn closed(&self) {
+        self.messages.closed().await;
     }
 }
 

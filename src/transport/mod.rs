@@ -25,6 +25,7 @@ mod credit;
 mod event;
 mod link;
 pub mod memory;
+pub mod nats;
 pub mod noise;
 mod pump;
 #[cfg(test)]

@@ -3,6 +3,8 @@
 pub mod codec;
 pub mod frame;
 pub mod message;
+pub mod mpcium;
+pub mod native;
 pub mod request;
 pub mod sheet;
 pub mod transcript;

@@ -55,10 +55,7 @@ impl MemoryBroker {
     /// Connects under `name`. Connecting again under the same name is the same connection.
     #[must_use]
     pub fn connect(&self, name: &str) -> MemoryConnection {
-        self.lock()
-            .connections
-            .entry(name.to_owned())
-            .or_insert_with(|| watch::Sender::new(Connection { connected: true, losses: 0 }));
+        self.lock().connections.entry(name.to_owned()).or_insert_with(|| watch::Sender::new(Connection::UP));
         MemoryConnection { hub: self.clone(), name: name.to_owned() }
     }
 
@@ -68,7 +65,7 @@ impl MemoryBroker {
         if let Some(state) = self.lock().connections.get(name) {
             state.send_if_modified(|state| {
                 let change = state.connected;
-                *state = Connection { connected: false, losses: state.losses + u64::from(change) };
+                *state = Connection { connected: false, losses: state.losses + u64::from(change), ..*state };
                 change
             });
         }
@@ -146,7 +143,7 @@ impl Broker for MemoryConnection {
     }
 
     fn connection(&self) -> watch::Receiver<Connection> {
-        let gone = || watch::Sender::new(Connection { connected: false, losses: 0 }).subscribe();
+        let gone = || watch::Sender::new(Connection::DOWN).subscribe();
         self.hub.lock().connections.get(&self.name).map_or_else(gone, watch::Sender::subscribe)
     }
 }

@@ -27,11 +27,14 @@ impl JsonForm {
         let quoted = Value::from(text).to_string();
         match self {
             Self::JavaScript => quoted,
-            Self::Go => GO_ESCAPES
-                .iter()
-                .fold(quoted, |text, (from, to)| if text.contains(*from) { text.replace(*from, to) } else { text }),
+            Self::Go => escape_as_go(quoted),
         }
     }
+}
+
+/// JSON as Go escapes it: the five characters stand in strings only.
+pub(in crate::wire) fn escape_as_go(json: String) -> String {
+    GO_ESCAPES.iter().fold(json, |text, (from, to)| if text.contains(*from) { text.replace(*from, to) } else { text })
 }
 
 /// Writes one compact JSON object, its members in the order of the calls.

@@ -41,6 +41,7 @@ mod tests;
 
 pub use approval::{Approval, Authorization, AuthorizerId, RequestSigner, SigningFailed};
 pub use json::JsonForm;
+pub(in crate::wire) use json::escape_as_go;
 pub use keygen::KeygenRequest;
 pub use keygen_builder::KeygenRequestBuilder;
 pub use sign::{Coverage, SignRequest};

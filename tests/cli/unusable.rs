@@ -2,17 +2,7 @@
 
 use std::path::Path;
 
-use crate::{quorate, text};
-
-/// Ends with exit code 2 before anything is started.
-fn refused(args: &[&str], says: &str) {
-    let output = quorate(args);
-    let err = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {err}");
-    assert!(err.contains(says), "{args:?} does not say {says:?} but {err}");
-    assert!(!err.contains("panicked"), "{args:?}: {err}");
-    assert!(output.stdout.is_empty(), "{args:?}: {}", text(&output.stdout));
-}
+use crate::{quorate, refused, text};
 
 #[test]
 fn transaction_file__should_be_refused_by_its_name_and_fault() {
@@ -60,6 +50,18 @@ fn cluster__should_be_refused_if_it_cannot_be() {
         (&["demo", "--folder", "/dev/null/below"], "/dev/null/below"),
         (&["demo", "--config", "/no-such-file.toml"], "/no-such-file.toml"),
         (&["conjure"], "conjure"),
+        (&["generate-peers"], "--number"),
+        (&["generate-peers", "-n", "1"], "between 2 and 32"),
+        (&["generate-peers", "-n", "33"], "between 2 and 32"),
+        (&["generate-peers", "-n", "-1"], "-1"),
+        (&["generate-identity"], "--node"),
+        (&["generate-identity", "--node", "a/b"], "node name"),
+        (&["generate-identity", "--node", "n", "--password-file", "p"], "--encrypt"),
+        (&["generate-initiator", "-a", "rsa"], "rsa"),
+        (&["generate-authorizer"], "--name"),
+        (&["register-peers", "--identity-dir"], "--identity-dir"),
+        (&["config", "check", "-n", "a b"], "node name"),
+        (&["completions", "csh"], "csh"),
         (&[], "Usage"),
     ] {
         refused(args, says);
@@ -90,10 +92,23 @@ fn config_check__should_name_the_faulty_key_or_print_the_rest_masked() {
 
 #[test]
 fn version_and_help__should_be_answers() {
-    let version = quorate(&["--version"]);
-    assert!(version.status.success());
-    assert_eq!(text(&version.stdout), format!("quorate {}\n", env!("CARGO_PKG_VERSION")));
+    for args in [["--version"], ["version"]] {
+        let version = quorate(&args);
+        assert!(version.status.success());
+        assert_eq!(text(&version.stdout), format!("quorate {}\n", env!("CARGO_PKG_VERSION")));
+    }
     let help = quorate(&["demo", "--help"]);
     assert!(help.status.success());
     assert!(text(&help.stdout).contains("--ethereum"));
+}
+
+#[test]
+fn completions__should_know_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = quorate(&["completions", shell]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        for command in ["generate-identity", "register-peers", "completions", "demo"] {
+            assert!(text(&output.stdout).contains(command), "{shell} does not complete {command}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! Configurations from every source, right and wrong.
 #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
 
+mod mpcium;
+mod network;
+
 use std::fs;
 
 use super::*;
@@ -10,7 +13,7 @@ use crate::ids::Scheme;
 use crate::policy::PolicyError;
 use crate::wire::request::{AuthorizerId, Coverage, SignRequest};
 
-const SAMPLE: &str = include_str!("../../config/quorate.toml");
+const SAMPLE: &str = include_str!("../../../config/quorate.toml");
 /// RFC 8032's first test key.
 const KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
@@ -31,6 +34,10 @@ fn from_toml(text: &str) -> Result<Config, ConfigError> {
     let path = folder.path().join("quorate.toml");
     fs::write(&path, text).unwrap();
     Config::load(Some(&path), &environment(&[]), &required())
+}
+
+fn storage_passphrase(path: PathBuf) -> StorageKeySource {
+    StorageKeySource::Passphrase(SecretSource::file("storage.passphrase_file", path))
 }
 
 fn key(algorithm: Algorithm) -> RequestKey {
@@ -64,10 +71,11 @@ fn sample_with_examples(without: &[&str]) -> String {
 #[test]
 fn sample__should_name_every_key() {
     let settings: Settings = Figment::from(Toml::string(&sample_with_examples(&[]))).extract().unwrap();
-    let value = serde_json::to_value(settings).unwrap();
-    for (section, keys) in value.as_object().unwrap() {
-        for (key, value) in keys.as_object().unwrap() {
-            assert!(!value.is_null(), "{section}.{key} is not in the sample");
+    let mut open = vec![("the file".to_owned(), serde_json::to_value(settings).unwrap())];
+    while let Some((section, value)) = open.pop() {
+        assert!(!value.is_null(), "{section} is not in the sample");
+        if let Some(keys) = value.as_object() {
+            open.extend(keys.iter().map(|(key, value)| (format!("{section}: {key}"), value.clone())));
         }
     }
 }
@@ -76,11 +84,12 @@ fn sample__should_name_every_key() {
 fn sample__should_be_valid_with_its_examples() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quorate.toml");
-    // Only one source of the storage secret may stand.
-    fs::write(&path, sample_with_examples(&["passphrase_env", "key_file"])).unwrap();
+    // Only one source of the storage secret, and one way to prove oneself to the broker, may stand.
+    let others = ["passphrase_env", "key_file", "password_env", "token", "nkey", "credentials"];
+    fs::write(&path, sample_with_examples(&others)).unwrap();
     let config = Config::load(Some(&path), &environment(&[]), &Flags::default()).unwrap();
     assert!(config.cluster.chain_code.is_some());
-    assert_eq!(config.storage_key, StorageKeySource::PassphraseFile("secrets/storage-passphrase".into()));
+    assert_eq!(config.storage_key, storage_passphrase("secrets/storage-passphrase".into()));
 }
 
 #[test]
@@ -118,7 +127,8 @@ fn load__should_name_key_and_origin_of_what_is_wrong() {
         ("[cluster]\nchain_code = 123456", "cluster.chain_code"),
         ("[signing]\non_peer_failure = \"wait\"", "signing.on_peer_failure"),
         ("[signing]\ndeadline = 5", "signing.deadline"),
-        ("[nats]\nurl = \"x\"", "nats"),
+        ("[nats]\nurl = \"x\"", "nats.url"),
+        ("[consul]\naddress = \"x\"", "consul"),
         ("[log]\nlevel = 3", "log.level"),
         ("[policy.authorizers.bob]\nkey = \"x\"", "policy.authorizers.bob.key"),
         ("[policy.initiator]\nalgorithm = \"rsa\"", "policy.initiator.algorithm"),
@@ -248,20 +258,36 @@ fn storage_key__should_be_read_from_where_it_is() {
         StorageSecret::Key(secret) => secret.expose().to_vec(),
         StorageSecret::Passphrase(_) => panic!("a passphrase"),
     };
-    assert_eq!(passphrase(StorageKeySource::PassphraseVariable("STORE".to_owned())), b" pass word ");
-    assert_eq!(passphrase(StorageKeySource::PassphraseFile(file("p1", b" pass word \r\n"))), b" pass word ");
-    assert_eq!(passphrase(StorageKeySource::PassphraseFile(file("p2", b"a\n\n"))), b"a\n");
+    let of_variable =
+        |name: &str| StorageKeySource::Passphrase(SecretSource::variable("storage.passphrase_env", name.to_owned()));
+    assert_eq!(passphrase(of_variable("STORE")), b" pass word ");
+    assert_eq!(passphrase(storage_passphrase(file("p1", b" pass word \r\n"))), b" pass word ");
+    assert_eq!(passphrase(storage_passphrase(file("p2", b"a\n\n"))), b"a\n");
     assert_eq!(raw_key(StorageKeySource::KeyFile(file("k1", &[7; 32]))), [7; 32]);
     assert_eq!(raw_key(StorageKeySource::KeyFile(file("k2", format!("{}\n", "0A".repeat(32)).as_bytes()))), [10; 32]);
     for bad in [
-        StorageKeySource::PassphraseVariable("EMPTY".to_owned()),
-        StorageKeySource::PassphraseVariable("MISSING".to_owned()),
-        StorageKeySource::PassphraseFile(file("p3", b"\n")),
-        StorageKeySource::PassphraseFile(file("p4", &[b'x'; 4097])),
-        StorageKeySource::PassphraseFile(folder.path().join("missing")),
+        of_variable("EMPTY"),
+        of_variable("MISSING"),
+        storage_passphrase(file("p3", b"\n")),
+        storage_passphrase(file("p4", &[b'x'; 4097])),
+        storage_passphrase(folder.path().join("missing")),
         StorageKeySource::KeyFile(file("k3", &[7; 31])),
         StorageKeySource::KeyFile(file("k4", "zz".repeat(32).as_bytes())),
     ] {
         assert!(matches!(bad.read(&environment), Err(ConfigError::Secret { .. })), "{bad:?}");
     }
+}
+
+#[test]
+fn load__should_say_where_a_value_out_of_its_rules_came_from() {
+    let error = from_toml("[cluster]\nthreshold = 1").unwrap_err();
+    assert!(error.to_string().contains("quorate.toml"), "{error}");
+    let environment = environment(&[("QUORATE_CLUSTER__THRESHOLD", "1")]);
+    let error = Config::load(None, &environment, &required()).unwrap_err();
+    assert!(error.to_string().contains("environment variable QUORATE_CLUSTER__THRESHOLD"), "{error}");
+    let error = Config::load(None, &environment, &required().with("cluster.threshold", 0)).unwrap_err();
+    assert!(error.to_string().contains("command line"), "{error}");
+    // Nobody wrote a default.
+    let error = Config::load(None, &Environment::of([]), &Flags::default()).unwrap_err();
+    assert!(!error.to_string().contains("(in"), "{error}");
 }

@@ -1,0 +1,76 @@
+//! `quorate client`: what a program that uses a cluster does, by hand.
+
+mod connection;
+mod keygen;
+mod sign;
+mod status;
+mod wallet;
+
+use std::future::Future;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
+use self::keygen::KeygenArgs;
+use self::sign::SignArgs;
+use self::status::StatusArgs;
+use self::wallet::WalletArgs;
+use super::{Failed, tell};
+use crate::client::ClientError;
+
+/// Uses a cluster.
+#[derive(Subcommand)]
+pub(super) enum ClientCommand {
+    /// Has a wallet made, and prints its keys and addresses.
+    Keygen(KeygenArgs),
+    /// Has something signed, and prints the signature.
+    Sign(SignArgs),
+    /// Prints what a wallet is, or one of its child keys.
+    Wallet(WalletArgs),
+    /// Prints how the nodes are.
+    Status(StatusArgs),
+}
+
+impl ClientCommand {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        match self {
+            Self::Keygen(args) => run(args.run()),
+            Self::Sign(args) => run(args.run()),
+            Self::Wallet(args) => run(args.run()),
+            Self::Status(args) => run(args.run()),
+        }
+    }
+}
+
+/// Runs a command to its end, or until it is interrupted.
+pub(super) fn run(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::Work(error.into()))?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = command => done,
+            _ = tokio::signal::ctrl_c() => Err(Failed::Interrupted),
+        }
+    })
+}
+
+/// An answer, for people or for programs.
+fn show(json: bool, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failed> {
+    if json {
+        let mut text = serde_json::to_string_pretty(answer).map_err(|error| Failed::Work(error.into()))?;
+        text.push('\n');
+        return tell(&text);
+    }
+    tell(&text())
+}
+
+/// Addresses, one per line.
+fn addresses(addresses: &std::collections::BTreeMap<String, String>) -> String {
+    addresses.iter().map(|(chain, address)| format!("  {chain:<10}{address}\n")).collect()
+}
+
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        Self::Work(error.into())
+    }
+}

@@ -1,0 +1,54 @@
+//! Which configuration a command works with, and `quorate config check`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Failed, tell};
+use crate::config::{Config, Environment, Flags};
+use crate::ids::NodeName;
+
+/// Where the configuration of a node comes from.
+#[derive(Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration file: TOML or YAML, or mpcium's config.yaml as it is. Variables named QUORATE_SECTION__KEY
+    /// override it.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The node's name in the peer book, instead of the configuration's.
+    #[arg(short = 'n', long = "name", value_name = "NAME")]
+    name: Option<NodeName>,
+}
+
+impl ConfigArgs {
+    pub(super) fn load(&self, environment: &Environment) -> Result<Config, Failed> {
+        self.load_with(environment, Flags::default())
+    }
+
+    /// With what other flags say about keys of the configuration.
+    pub(super) fn load_with(&self, environment: &Environment, flags: Flags) -> Result<Config, Failed> {
+        let flags = match &self.name {
+            None => flags,
+            Some(name) => flags.with("node.name", name.as_str()),
+        };
+        Ok(Config::load(self.config.as_deref(), environment, &flags)?)
+    }
+}
+
+#[derive(Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Checks the configuration of a node and prints what results, secrets masked. Warnings go to standard error.
+    Check(ConfigArgs),
+}
+
+impl ConfigCommand {
+    pub(super) fn run(&self) -> Result<(), Failed> {
+        let Self::Check(args) = self;
+        let config = args.load(&Environment::of_process())?;
+        for warning in &config.warnings {
+            writeln!(std::io::stderr(), "warning: {warning}").map_err(|error| Failed::Work(error.into()))?;
+        }
+        tell(&config.to_string())
+    }
+}

@@ -1,0 +1,157 @@
+//! `quorate start`: a node, from its configuration to its end.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::Failed;
+use super::config_check::ConfigArgs;
+use super::passphrase::typed;
+use crate::config::{Config, Environment, Flags, LogConfig, LogFormat, StorageKeySource, read_passphrase_file};
+use crate::node::NodeHandle;
+use crate::service::{LaunchError, Typed, launch};
+
+/// Runs a node until SIGINT or SIGTERM. The first lets running work end, within shutdown.drain_ms; a second one stops the
+/// node at once.
+#[derive(Args)]
+pub(super) struct StartArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Ask for the passphrase of the node's private key.
+    #[arg(long)]
+    decrypt_private_key: bool,
+    /// A file with that passphrase.
+    #[arg(long, value_name = "FILE", conflicts_with = "decrypt_private_key")]
+    identity_password_file: Option<PathBuf>,
+    /// Ask for the passphrase of the store.
+    #[arg(long)]
+    prompt_credentials: bool,
+    /// A file with that passphrase.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt_credentials")]
+    password_file: Option<PathBuf>,
+    /// The list of nodes, instead of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
+    /// Log everything.
+    #[arg(long)]
+    debug: bool,
+}
+
+impl StartArgs {
+    /// `logs` says that the log goes to standard error already.
+    pub(super) fn run(self, logs: bool) -> Result<(), Failed> {
+        let environment = Environment::of_process();
+        let config = self.config.load_with(&environment, self.flags())?;
+        if !logs {
+            start_log(config.log);
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let secrets = self.secrets(&config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.map_err(|error| Failed::Work(error.into()))?.block_on(serve(&config, &environment, secrets))
+    }
+
+    /// What the command line says about keys of the configuration.
+    fn flags(&self) -> Flags {
+        let mut flags = Flags::default();
+        if let Some(peers) = &self.peers {
+            flags = flags.with("node.peers_file", &*peers.to_string_lossy());
+        }
+        if self.prompt_credentials || self.password_file.is_some() {
+            flags = flags.with("storage.prompt", true);
+        }
+        if self.debug {
+            flags = flags.with("log.level", "debug");
+        }
+        flags
+    }
+
+    fn secrets(&self, config: &Config) -> Result<Typed, Failed> {
+        let identity = match &self.identity_password_file {
+            Some(file) => Some(read_passphrase_file("--identity-password-file", file)?),
+            None if self.decrypt_private_key => Some(typed("Passphrase of the node's private key: ")?),
+            None => None,
+        };
+        let storage = match &self.password_file {
+            Some(file) => Some(read_passphrase_file("--password-file", file)?),
+            None if config.storage_key == StorageKeySource::Prompt => Some(typed("Passphrase of the store: ")?),
+            None => None,
+        };
+        Ok(Typed { identity, storage })
+    }
+}
+
+/// The log of a node goes to standard output, as containers expect it.
+fn start_log(LogConfig { level, format }: LogConfig) {
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let filter = match level {
+        // The libraries below say much that no operator of a node asks for.
+        LevelFilter::DEBUG | LevelFilter::TRACE => EnvFilter::new(format!("info,quorate={level}")),
+        _ => filter,
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    // It fails where a subscriber is set already: then that one has the log.
+    let _ = match format {
+        LogFormat::Pretty => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}
+
+async fn serve(config: &Config, environment: &Environment, secrets: Typed) -> Result<(), Failed> {
+    let mut stop = Stop::listen()?;
+    let node = tokio::select! {
+        node = launch(config, environment, secrets) => node?,
+        () = stop.asked() => return Err(Failed::Interrupted),
+    };
+    tracing::info!(node = %node.id(), name = %config.node.name, cluster = %config.cluster.id, "node started");
+    run(node, stop).await
+}
+
+/// Until it is told to stop, or fails.
+async fn run(mut node: NodeHandle, mut stop: Stop) -> Result<(), Failed> {
+    tokio::select! {
+        () = stop.asked() => {}
+        () = node.failed() => return Err(Failed::Work(anyhow!("the node failed; its log says more"))),
+    }
+    tracing::info!("stopping: running work may end; a second signal stops at once");
+    tokio::select! {
+        () = node.shutdown() => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        () = stop.asked() => Err(Failed::Interrupted),
+    }
+}
+
+/// The signals that ask a node to stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failed> {
+        let listen = |kind| signal(kind).map_err(|error| Failed::Work(error.into()));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl From<LaunchError> for Failed {
+    fn from(error: LaunchError) -> Self {
+        if error.is_setup() { Self::Usage(error.into()) } else { Self::Work(error.into()) }
+    }
+}

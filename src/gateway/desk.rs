@@ -1,0 +1,88 @@
+//! What the gateway knows of its node: whom to ask, and who it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::{Code, Failure};
+use crate::identity::PeerBook;
+use crate::ids::{ClusterId, NodeId, Scheme, Threshold, WalletId};
+use crate::keygen::{Generated, KeygenMsg};
+use crate::keys::DerivationPath;
+use crate::node::ask;
+use crate::registry::View;
+use crate::session::CryptoPool;
+use crate::signing::{Signed, SigningMsg};
+use crate::supervision::Address;
+use crate::wallet::WalletCertificate;
+use crate::wire::request::{KeygenRequest, SignRequest};
+
+/// What a request may take beyond its own deadline before its caller stops waiting.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// The node, as its clients' requests see it. Clones see the same node.
+#[derive(Clone)]
+pub struct Desk {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub me: NodeId,
+    /// Everyone's names.
+    pub peers: Arc<PeerBook>,
+    /// The threshold of new wallets.
+    pub threshold: Threshold,
+    /// Key generation.
+    pub keygen: Address<KeygenMsg>,
+    /// Signing.
+    pub signing: Address<SigningMsg>,
+    /// The membership as this node sees it.
+    pub views: watch::Receiver<Arc<View>>,
+    /// Where keys are derived.
+    pub pool: CryptoPool,
+    /// How long a key generation may take.
+    pub keygen_deadline: Duration,
+    /// How long a signing may take.
+    pub signing_deadline: Duration,
+    /// When the node was started.
+    pub started: Instant,
+}
+
+impl Desk {
+    /// Makes a wallet.
+    pub(super) async fn generate(&self, request: KeygenRequest) -> Result<Generated, Failure> {
+        ask(&self.keygen, self.keygen_deadline + GRACE, |reply| KeygenMsg::Generate { request, reply }).await
+    }
+
+    /// Signs.
+    pub(super) async fn sign(&self, request: SignRequest) -> Result<Signed, Failure> {
+        ask(&self.signing, self.signing_deadline + GRACE, |reply| SigningMsg::Sign { request, reply }).await
+    }
+
+    /// What a wallet is.
+    pub(super) async fn wallet(&self, wallet: WalletId) -> Result<Arc<WalletCertificate>, Failure> {
+        let name = wallet.clone();
+        let found = ask(&self.keygen, GRACE, |reply| KeygenMsg::Wallet { wallet, reply }).await?;
+        found.ok_or_else(|| Failure::new(Code::KeyNotFound, format!("there is no wallet {name} on this node")))
+    }
+}
+
+/// Where a key receives, by chain. A key that has no address on a chain has no entry for it.
+pub(super) fn addresses(key: &crate::keys::PublicKey) -> BTreeMap<String, String> {
+    use crate::chain::{Network, bitcoin_p2tr, bitcoin_p2wpkh, ethereum_address, solana_address};
+    use crate::keys::TapTweak;
+    let main = Network::Mainnet;
+    let found = match key.scheme() {
+        Scheme::Ecdsa => vec![("bitcoin", bitcoin_p2wpkh(key, main)), ("ethereum", ethereum_address(key))],
+        Scheme::Ed25519 => vec![("solana", solana_address(key))],
+        Scheme::Bip340 => vec![("bitcoin", bitcoin_p2tr(key, Some(TapTweak::KeyPathOnly), main))],
+    };
+    found.into_iter().filter_map(|(chain, address)| Some((chain.to_owned(), address.ok()?))).collect()
+}
+
+/// Checks a path that came as numbers.
+pub(super) fn path_of(indices: Vec<u32>) -> Result<DerivationPath, Failure> {
+    DerivationPath::try_from(indices).map_err(|error| Failure::new(Code::MsgValidation, error.to_string()))
+}

@@ -1,0 +1,39 @@
+//! What clients reach a node by: mpcium's streams, and requests that are answered directly.
+//!
+//! ```text
+//!  mpc-keygen  ─┐  pull, as many as there is room for        ┌─ keygen
+//!  mpc-signing ─┴─▶ queue ──▶ desk ──▶ the node's actors ────┴─ signing
+//!                     ▲         │
+//!                     │         └─▶ mpc (result, acknowledged by the server) ──▶ acknowledge the request
+//!                     └── not now: give it back
+//!
+//!  quorate.<cluster>.v1.<operation> ─▶ native ─▶ the node's actors ─▶ reply
+//! ```
+//!
+//! Promises: a request is acknowledged only when its result is in the stream of results. A request that is delivered
+//! again, here or to another node, leads to the same result under the same de-duplication id. What a node takes has a
+//! bound; what it cannot take now it leaves to others. The gateway knows no cryptography: whether a request is allowed
+//! is decided by every node that takes part.
+
+mod actor;
+mod desk;
+mod native;
+pub mod process;
+mod queue;
+mod streams;
+
+pub use actor::{GatewayActor, GatewayArgs, GatewayMsg, GatewaySnapshot};
+pub use desk::Desk;
+
+/// What an operator decides about the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// Whether requests are taken from mpcium's streams.
+    pub mpcium: bool,
+    /// Whether requests are answered directly.
+    pub native: bool,
+    /// How many key generations this node takes before it has answered them.
+    pub keygen_in_flight: usize,
+    /// How many signings this node takes before it has answered them.
+    pub signing_in_flight: usize,
+}

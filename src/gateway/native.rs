@@ -1,0 +1,235 @@
+//! Requests that are answered directly: see [`wire::native`](crate::wire::native).
+
+use std::sync::Arc;
+
+use async_nats::{Client, Message};
+use futures_util::StreamExt;
+use futures_util::stream::SelectAll;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use super::desk::{Desk, addresses, path_of};
+use super::queue::Shared;
+use crate::error::{Code, Failure};
+use crate::ids::Scheme;
+use crate::keys::Signature;
+use crate::protocol::derivation::derive;
+use crate::wallet::WalletRecord;
+use crate::wire::native::{
+    Answer, DeriveQuery, DerivedKey, Key, MAX_ANSWER_BYTES, NodeStatus, Operation, PeerReport, Signed, Wallet,
+    WalletQuery,
+};
+use crate::wire::request::{KeygenRequest, SignRequest};
+
+/// One node of those that could answers.
+const QUEUE_GROUP: &str = "quorate";
+/// The longest question, in bytes: signed requests have a limit of their own.
+const MAX_QUESTION_BYTES: usize = 128 * 1024;
+/// How many questions that need no session are answered at a time.
+const MAX_QUERIES: usize = 64;
+
+/// Answers until `stop` turns true and what was taken is answered.
+///
+/// # Errors
+/// When a task panicked: the gateway is to be started anew.
+pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Receiver<bool>) -> Result<(), JoinError> {
+    let client = shared.connection.client().clone();
+    let mut questions = SelectAll::new();
+    for operation in Operation::ALL {
+        let subject = operation.subject(&shared.desk.cluster);
+        shared.connection.claim(&subject);
+        let subscribed = match operation {
+            Operation::Status => client.subscribe(subject).await,
+            _ => client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await,
+        };
+        match subscribed {
+            Ok(subscriber) => questions.push(subscriber.map(move |message| (operation, message)).boxed()),
+            Err(error) => tracing::error!(%operation, %error, "failed to subscribe to clients' requests"),
+        }
+    }
+    let mut work = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some((operation, question)) = questions.next() => {
+                match rooms.of(operation).try_acquire_owned() {
+                    Ok(place) => {
+                        let (desk, client) = (shared.desk.clone(), client.clone());
+                        work.spawn(async move {
+                            let answer = answer(&desk, operation, &question.payload).await;
+                            drop(place);
+                            reply(&client, question, answer).await;
+                        });
+                    }
+                    Err(_) => {
+                        let full = Failure::new(Code::ConcurrencyLimit, "too many requests are at work");
+                        reply(&client, question, encode(Err::<(), _>(full))).await;
+                    }
+                }
+            }
+            Some(done) = work.join_next(), if !work.is_empty() => done?,
+            _ = stop.changed() => break,
+            else => break,
+        }
+    }
+    // Others in the queue group get what comes from now on.
+    drop(questions);
+    while let Some(done) = work.join_next().await {
+        done?;
+    }
+    Ok(())
+}
+
+/// How many requests of each kind are at work at a time.
+pub(super) struct Rooms {
+    keygen: Arc<Semaphore>,
+    sign: Arc<Semaphore>,
+    query: Arc<Semaphore>,
+}
+
+impl Rooms {
+    pub(super) fn new(keygen: usize, sign: usize) -> Self {
+        let room = |places| Arc::new(Semaphore::new(places));
+        Self { keygen: room(keygen), sign: room(sign), query: room(MAX_QUERIES) }
+    }
+
+    fn of(&self, operation: Operation) -> Arc<Semaphore> {
+        Arc::clone(match operation {
+            Operation::Keygen => &self.keygen,
+            Operation::Sign => &self.sign,
+            Operation::Wallet | Operation::Derive | Operation::Status => &self.query,
+        })
+    }
+}
+
+async fn reply(client: &Client, question: Message, answer: Vec<u8>) {
+    let Some(to) = question.reply else {
+        tracing::debug!(subject = %question.subject, "a request without a place for its answer");
+        return;
+    };
+    if let Err(error) = client.publish(to, answer.into()).await {
+        tracing::warn!(%error, "failed to answer a client");
+    }
+}
+
+async fn answer(desk: &Desk, operation: Operation, question: &[u8]) -> Vec<u8> {
+    if question.len() > MAX_QUESTION_BYTES {
+        return encode(Err::<(), _>(Failure::new(Code::MsgValidation, "the request is longer than 128 KiB")));
+    }
+    match operation {
+        Operation::Keygen => encode(keygen(desk, question).await),
+        Operation::Sign => encode(sign(desk, question).await),
+        Operation::Wallet => encode(wallet(desk, question).await),
+        Operation::Derive => encode(derived(desk, question).await),
+        Operation::Status => encode(Ok(status(desk))),
+    }
+}
+
+fn encode<T: Serialize>(result: Result<T, Failure>) -> Vec<u8> {
+    let encoded = serde_json::to_vec(&Answer::from(result)).unwrap_or_default();
+    if encoded.is_empty() || encoded.len() > MAX_ANSWER_BYTES {
+        let failure = Failure::new(Code::Internal, "the answer cannot be encoded");
+        return serde_json::to_vec(&Answer::<()>::Error(failure.into())).unwrap_or_default();
+    }
+    encoded
+}
+
+fn parse<T: DeserializeOwned>(question: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(question).map_err(|error| {
+        let code = if error.is_data() { Code::MsgValidation } else { Code::UnmarshalFailure };
+        Failure::new(code, format!("failed to parse the request (line {}, column {})", error.line(), error.column()))
+    })
+}
+
+async fn keygen(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {
+    let request = KeygenRequest::parse(question).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let generated = desk.generate(request).await?;
+    Ok(wallet_of(generated.certificate.record(), generated.fresh))
+}
+
+async fn sign(desk: &Desk, question: &[u8]) -> Result<Signed, Failure> {
+    let request = SignRequest::parse(question).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let (wallet_id, tx_id) = (request.wallet().clone(), request.request_id().clone());
+    let signed = desk.sign(request).await?;
+    Ok(Signed {
+        wallet_id,
+        tx_id,
+        key_type: signed.signature.scheme(),
+        public_key: hex::encode(signed.public_key.as_bytes()),
+        signature: hex::encode(signed.signature.to_bytes()),
+        recovery: match signed.signature {
+            Signature::Ecdsa { recovery, .. } => Some(recovery),
+            Signature::Ed25519(_) | Signature::Bip340(_) => None,
+        },
+        session: signed.session.map(|session| session.to_string()),
+    })
+}
+
+async fn wallet(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {
+    let WalletQuery { wallet_id } = parse(question)?;
+    Ok(wallet_of(desk.wallet(wallet_id).await?.record(), false))
+}
+
+async fn derived(desk: &Desk, question: &[u8]) -> Result<DerivedKey, Failure> {
+    let DeriveQuery { wallet_id, key_type, derivation_path } = parse(question)?;
+    let path = path_of(derivation_path.clone())?;
+    let certificate = desk.wallet(wallet_id.clone()).await?;
+    let derive = move || {
+        let record = certificate.record();
+        let missing = || Failure::new(Code::KeyNotFound, format!("the wallet has no {key_type} key"));
+        let key = record.key(key_type).ok_or_else(missing)?.public_key();
+        derive(&key, &record.chain_code, &path).map_err(|error| Failure::new(error.code(), error.to_string()))
+    };
+    let failed = |_| Failure::new(Code::Internal, "the node failed; its log says more");
+    let public_key = desk.pool.run(derive).await.map_err(failed)??.public_key;
+    Ok(DerivedKey {
+        wallet_id,
+        key_type,
+        derivation_path,
+        public_key: hex::encode(public_key.as_bytes()),
+        addresses: addresses(&public_key),
+    })
+}
+
+fn wallet_of(record: &WalletRecord, fresh: bool) -> Wallet {
+    let keys = record.keys.iter().map(|key| {
+        let public_key = key.public_key();
+        Key {
+            key_type: public_key.scheme(),
+            public_key: hex::encode(public_key.as_bytes()),
+            threshold: key.group.threshold().signers(),
+            generation: key.generation.0,
+            committee: key.committee.iter().map(|member| member.node).collect(),
+            addresses: addresses(&public_key),
+        }
+    });
+    Wallet { wallet_id: record.wallet.clone(), fresh, session: record.session.to_string(), keys: keys.collect() }
+}
+
+/// The node as it sees itself and the others.
+pub(crate) fn status(desk: &Desk) -> NodeStatus {
+    let view = Arc::clone(&desk.views.borrow());
+    let name =
+        |node| desk.peers.members().iter().find(|member| member.id == node).map(|member| member.name.to_string());
+    let peers = view.peers.iter().map(|(&node, peer)| PeerReport {
+        node_id: node,
+        name: name(node).unwrap_or_default(),
+        ready: peer.is_ready(),
+        leased: peer.leased,
+        linked: peer.linked,
+        paired: view.can_run(Scheme::Ecdsa, desk.me, node),
+        rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+    });
+    NodeStatus {
+        node_id: desk.me,
+        name: name(desk.me).unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: desk.started.elapsed().as_secs(),
+        health: view.health(desk.threshold.signers()),
+        threshold: desk.threshold.signers(),
+        parties: desk.threshold.parties(),
+        peers: peers.collect(),
+        process: super::process::report(),
+    }
+}

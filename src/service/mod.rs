@@ -1,0 +1,148 @@
+//! A node as a process: its files read, its broker connected, its actors running.
+//!
+//! ```text
+//!  Config ──▶ identity · peer book · policy · storage key ──▶ NATS (links and leases) ──┐
+//!                                                        └──▶ NATS (clients) ───────────┴─▶ NodeHandle
+//! ```
+//!
+//! Whatever an operator can get wrong is found before anything is started, and is a [`LaunchError::Setup`].
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::{
+    ClientCertificate, Config, ConfigError, Environment, NatsAuth, StorageSecret, read_passphrase_file,
+};
+use crate::gateway::GatewaySettings;
+use crate::identity::{IdentityError, NodeIdentity, PeerBook};
+use crate::nats::{self, Credentials, Options, Tls};
+use crate::node::{Gateway, NodeArgs, NodeHandle, Settings};
+use crate::registry::{KvDiscovery, KvOptions};
+use crate::secret::SecretBytes;
+use crate::session::CryptoPool;
+use crate::storage::{Argon2Params, KeySource, Owner, StorageArguments, StoreOptions};
+use crate::transport::nats::NatsBroker;
+
+/// A node was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// A file, a secret or a setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An identity or the peer book cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// What was given does not fit together.
+    #[error("{0}")]
+    Setup(String),
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Nats(#[from] nats::ConnectError),
+    /// Something failed to start.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl LaunchError {
+    /// Whether an operator has to change something first. Otherwise another try may do.
+    #[must_use]
+    pub fn is_setup(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Identity(_) | Self::Setup(_) => true,
+            Self::Nats(error) => !error.is_transient(),
+            Self::Failed(_) => false,
+        }
+    }
+}
+
+/// Passphrases that somebody typed; each goes before what the configuration says.
+#[derive(Default)]
+pub struct Typed {
+    /// Of the node's private key.
+    pub identity: Option<SecretBytes>,
+    /// Of the store.
+    pub storage: Option<SecretBytes>,
+}
+
+/// Reads what the configuration names, connects, and starts the node. Waits for a broker that is not there yet.
+///
+/// # Errors
+/// See [`LaunchError`].
+pub async fn launch(config: &Config, environment: &Environment, typed: Typed) -> Result<NodeHandle, LaunchError> {
+    let setup = |problem: &dyn std::fmt::Display| LaunchError::Setup(problem.to_string());
+    let passphrase = match (typed.identity, &config.node.identity_passphrase_file) {
+        (Some(passphrase), _) => Some(passphrase),
+        (None, Some(file)) => Some(read_passphrase_file("node.identity_passphrase_file", file)?),
+        (None, None) => None,
+    };
+    let identity = NodeIdentity::load(&config.node.identity_dir, &config.node.name, passphrase.as_ref())?;
+    let peers = PeerBook::load(&config.node.peers_file, &config.node.identity_dir)?;
+    peers.confirm(&identity)?;
+    let threshold = config.cluster.threshold(peers.members().len()).map_err(|error| setup(&error))?;
+    config.policy.check_threshold(threshold).map_err(|error| setup(&error))?;
+    let key = match typed.storage {
+        Some(passphrase) => KeySource::passphrase(passphrase),
+        None => match config.storage_key.read(environment)? {
+            StorageSecret::Passphrase(passphrase) => KeySource::passphrase(passphrase),
+            StorageSecret::Key(key) => KeySource::key(key),
+        },
+    };
+    let options = StoreOptions {
+        folder: config.node.data_dir.join(config.node.name.as_str()),
+        owner: Owner { cluster: config.cluster.id.clone(), node: identity.id() },
+        argon2: Argon2Params::default(),
+    };
+    let storage = StorageArguments::new(options, key.map_err(|error| setup(&error))?);
+    let name = format!("quorate {}", config.node.name);
+    let links = nats::connect(&nats_options(config, environment, name.clone())?).await?;
+    let clients = nats::connect(&nats_options(config, environment, format!("{name} clients"))?).await?;
+    let broker = NatsBroker::new(links.clone()).await.map_err(|error| LaunchError::Failed(error.to_string()))?;
+    let mut leases = KvOptions::new(&config.cluster.id, config.discovery.lease_ttl, peers.ids());
+    if let Some(bucket) = &config.discovery.bucket {
+        leases.bucket.clone_from(bucket);
+    }
+    let args = NodeArgs {
+        settings: Settings::from_config(config, threshold),
+        identity: Arc::new(identity),
+        peers: Arc::new(peers),
+        policy: Arc::new(config.policy.clone()),
+        storage,
+        broker: Arc::new(broker),
+        discovery: Arc::new(KvDiscovery::new(links, leases)),
+        pool: CryptoPool::for_this_machine(),
+        clock: Clock::start(),
+        gateway: Some(Gateway { settings: gateway_settings(config), connection: clients }),
+    };
+    NodeHandle::start(args).await.map_err(|error| LaunchError::Failed(error.to_string()))
+}
+
+fn gateway_settings(config: &Config) -> GatewaySettings {
+    GatewaySettings {
+        mpcium: config.gateway.mpcium,
+        native: config.gateway.native,
+        keygen_in_flight: config.gateway.max_in_flight_keygen,
+        signing_in_flight: config.gateway.max_in_flight_signing,
+    }
+}
+
+/// The connection that a configuration describes, with its secrets.
+fn nats_options(config: &Config, environment: &Environment, name: String) -> Result<Options, ConfigError> {
+    let (auth, tls) = (&config.nats.auth, &config.nats.tls);
+    let servers = config.nats.servers.iter().map(|server| server.clone().into_inner().to_string());
+    let mut options = Options::new(servers, name);
+    options.retry = true;
+    options.credentials = match auth {
+        NatsAuth::None => Credentials::None,
+        NatsAuth::User { user, password } => {
+            Credentials::UserPassword { user: user.clone(), password: password.read(environment)? }
+        }
+        NatsAuth::Token(token) => Credentials::Token(token.read(environment)?),
+        NatsAuth::Nkey(seed) => Credentials::Nkey(seed.read(environment)?),
+        NatsAuth::Credentials(path) => Credentials::File(path.clone()),
+    };
+    let client = tls.client.clone().map(|ClientCertificate { cert_file, key_file }| (cert_file, key_file));
+    if tls.required || tls.ca_file.is_some() || client.is_some() {
+        options.tls = Some(Tls { ca: tls.ca_file.clone(), client, required: tls.required });
+    }
+    Ok(options)
+}

@@ -1,0 +1,4 @@
+//! The demonstration, checked with libraries that the program does not use for it.
+
+mod report;
+mod text;
