@@ -93,6 +93,7 @@ impl LocalCluster {
                 pool: pool.clone(),
                 clock,
                 gateway: None,
+                health: None,
             };
             members.push(Member { args, name, node: None, killed: false });
         }

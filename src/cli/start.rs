@@ -110,6 +110,9 @@ async fn serve(config: &Config, environment: &Environment, secrets: Typed) -> Re
         () = stop.asked() => return Err(Failed::Interrupted),
     };
     tracing::info!(node = %node.id(), name = %config.node.name, cluster = %config.cluster.id, "node started");
+    if let Some(address) = node.health_address() {
+        tracing::info!(%address, "health and metrics are served over HTTP");
+    }
     run(node, stop).await
 }
 

@@ -12,6 +12,7 @@ use crate::identity::PeerBook;
 use crate::ids::{ClusterId, NodeId, Scheme, Threshold, WalletId};
 use crate::keygen::{Generated, KeygenMsg};
 use crate::keys::DerivationPath;
+use crate::metrics::{Kind, Recorder};
 use crate::node::ask;
 use crate::registry::View;
 use crate::session::CryptoPool;
@@ -48,17 +49,29 @@ pub struct Desk {
     pub signing_deadline: Duration,
     /// When the node was started.
     pub started: Instant,
+    /// Counts what clients are answered.
+    pub recorder: Recorder,
 }
 
 impl Desk {
     /// Makes a wallet.
     pub(super) async fn generate(&self, request: KeygenRequest) -> Result<Generated, Failure> {
-        ask(&self.keygen, self.keygen_deadline + GRACE, |reply| KeygenMsg::Generate { request, reply }).await
+        let limit = self.keygen_deadline + GRACE;
+        let work = ask(&self.keygen, limit, |reply| KeygenMsg::Generate { request, reply });
+        self.recorder.measured(Kind::Keygen, work).await
     }
 
     /// Signs.
     pub(super) async fn sign(&self, request: SignRequest) -> Result<Signed, Failure> {
-        ask(&self.signing, self.signing_deadline + GRACE, |reply| SigningMsg::Sign { request, reply }).await
+        let (kind, limit) = (Kind::Sign(Some(request.scheme())), self.signing_deadline + GRACE);
+        let work = ask(&self.signing, limit, |reply| SigningMsg::Sign { request, reply });
+        self.recorder.measured(kind, work).await
+    }
+
+    /// A request for which no work is done.
+    pub(super) fn refused(&self, kind: Kind, failure: Failure) -> Failure {
+        self.recorder.refused(kind, failure.code);
+        failure
     }
 
     /// What a wallet is.

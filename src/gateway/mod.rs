@@ -24,6 +24,7 @@ mod streams;
 
 pub use actor::{GatewayActor, GatewayArgs, GatewayMsg, GatewaySnapshot};
 pub use desk::Desk;
+pub(crate) use native::status;
 
 /// What an operator decides about the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use super::queue::Shared;
 use crate::error::{Code, Failure};
 use crate::ids::Scheme;
 use crate::keys::Signature;
+use crate::metrics::Kind;
 use crate::protocol::derivation::derive;
 use crate::wallet::WalletRecord;
 use crate::wire::native::{
@@ -64,6 +65,10 @@ pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Re
                     }
                     Err(_) => {
                         let full = Failure::new(Code::ConcurrencyLimit, "too many requests are at work");
+                        let full = match kind(operation) {
+                            Some(kind) => shared.desk.refused(kind, full),
+                            None => full,
+                        };
                         reply(&client, question, encode(Err::<(), _>(full))).await;
                     }
                 }
@@ -100,6 +105,15 @@ impl Rooms {
             Operation::Sign => &self.sign,
             Operation::Wallet | Operation::Derive | Operation::Status => &self.query,
         })
+    }
+}
+
+/// What is counted of an operation. Queries are not.
+const fn kind(operation: Operation) -> Option<Kind> {
+    match operation {
+        Operation::Keygen => Some(Kind::Keygen),
+        Operation::Sign => Some(Kind::Sign(None)),
+        Operation::Wallet | Operation::Derive | Operation::Status => None,
     }
 }
 
@@ -143,13 +157,15 @@ fn parse<T: DeserializeOwned>(question: &[u8]) -> Result<T, Failure> {
 }
 
 async fn keygen(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {
-    let request = KeygenRequest::parse(question).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let request = KeygenRequest::parse(question)
+        .map_err(|error| desk.refused(Kind::Keygen, Failure::new(error.code(), error.to_string())))?;
     let generated = desk.generate(request).await?;
     Ok(wallet_of(generated.certificate.record(), generated.fresh))
 }
 
 async fn sign(desk: &Desk, question: &[u8]) -> Result<Signed, Failure> {
-    let request = SignRequest::parse(question).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let request = SignRequest::parse(question)
+        .map_err(|error| desk.refused(Kind::Sign(None), Failure::new(error.code(), error.to_string())))?;
     let (wallet_id, tx_id) = (request.wallet().clone(), request.request_id().clone());
     let signed = desk.sign(request).await?;
     Ok(Signed {

@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::desk::Desk;
 use super::streams;
 use crate::error::{Code, Failure};
+use crate::metrics::Kind;
 use crate::nats::Connection;
 use crate::wire::mpcium::{
     CLIENT_ID_HEADER, ClientId, EventError, KEYGEN, KeygenEvent, MAX_DELIVERY_ATTEMPTS, Requests, SIGNING, SigningEvent,
@@ -301,14 +302,17 @@ async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     };
     let parsed = match KeygenRequest::parse(payload) {
         Ok(parsed) => parsed,
-        Err(error) => return fate(KeygenEvent::failure(&text_field(payload, "wallet_id"), unparsed(&error))),
+        Err(error) => {
+            shared.desk.recorder.refused(Kind::Keygen, error.code());
+            return fate(KeygenEvent::failure(&text_field(payload, "wallet_id"), unparsed(&error)));
+        }
     };
     let wallet = parsed.wallet().clone();
     let failed = |error: EventError| fate(KeygenEvent::failure(wallet.as_str(), error));
     let _running = match Running::mark(shared, Queue::Keygen, wallet.to_string(), request.sequence) {
         Mark::Fresh(running) => running,
         Mark::SameMessage => return Fate::Leave,
-        Mark::Duplicate => return failed((&duplicate()).into()),
+        Mark::Duplicate => return failed((&shared.desk.refused(Kind::Keygen, duplicate())).into()),
     };
     match shared.desk.generate(parsed).await {
         // A wallet that is there already answers a message that was delivered before: its first node may have died
@@ -331,6 +335,7 @@ async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     let parsed = match SignRequest::parse(payload) {
         Ok(parsed) => parsed,
         Err(error) => {
+            shared.desk.recorder.refused(Kind::Sign(None), error.code());
             let [network, wallet, name] =
                 ["network_internal_code", "wallet_id", "tx_id"].map(|f| text_field(payload, f));
             return fate(SigningEvent::failure(&network, &wallet, &name, unparsed(&error)));
@@ -344,7 +349,9 @@ async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     let _running = match Running::mark(shared, Queue::Signing, key, request.sequence) {
         Mark::Fresh(running) => running,
         Mark::SameMessage => return Fate::Leave,
-        Mark::Duplicate => return failed((&duplicate()).into()),
+        Mark::Duplicate => {
+            return failed((&shared.desk.refused(Kind::Sign(Some(parsed.scheme())), duplicate())).into());
+        }
     };
     match shared.desk.sign(parsed).await {
         Ok(signed) => fate(SigningEvent::success(&network, wallet.as_str(), name.as_str(), &signed.signature)),

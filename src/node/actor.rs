@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::Settings;
 use crate::clock::Clock;
 use crate::gateway::{Desk, GatewayActor, GatewayArgs, GatewayMsg, GatewaySettings};
+use crate::health::{Endpoint, HealthActor, HealthArgs, HealthMsg};
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{Epoch, NodeId};
 use crate::keygen::{KeygenActor, KeygenArgs, KeygenMsg};
+use crate::metrics::Recorder;
 use crate::nats;
 use crate::pairing::{Banned, PairingActor, PairingArgs, PairingMsg};
 use crate::policy::Policy;
@@ -53,6 +55,8 @@ pub struct NodeArgs {
     pub clock: Clock,
     /// How clients reach it, beside the calls of its handle.
     pub gateway: Option<Gateway>,
+    /// Where it serves health and metrics.
+    pub health: Option<Endpoint>,
 }
 
 /// How clients reach a node.
@@ -81,6 +85,8 @@ pub struct Addresses {
     pub transport: Address<TransportMsg>,
     /// The clients, if any are served over a broker.
     pub gateway: Address<GatewayMsg>,
+    /// Health and metrics, if they are served.
+    pub health: Address<HealthMsg>,
 }
 
 /// What the root takes.
@@ -108,6 +114,8 @@ pub enum ChildName {
     Transport,
     /// The clients.
     Gateway,
+    /// Health and metrics.
+    Health,
 }
 
 /// Publishes views to whoever watches the node from outside.
@@ -133,6 +141,8 @@ pub struct NodeState {
     signing: Child<SigningMsg>,
     transport: Child<TransportMsg>,
     gateway: Child<GatewayMsg>,
+    health: Child<HealthMsg>,
+    recorder: Recorder,
     started: Instant,
     stopping: bool,
 }
@@ -145,6 +155,7 @@ pub struct Root {
     pub(super) args: NodeArgs,
     pub(super) addresses: Addresses,
     pub(super) views: watch::Sender<Arc<View>>,
+    pub(super) recorder: Recorder,
 }
 
 impl Actor for NodeActor {
@@ -153,10 +164,12 @@ impl Actor for NodeActor {
     type Arguments = Root;
 
     async fn pre_start(&self, myself: ActorRef<NodeMsg>, root: Root) -> Result<NodeState, ActorProcessingErr> {
-        let Root { args, addresses, views } = root;
+        let Root { args, addresses, views, recorder } = root;
         let restarts = args.settings.restarts;
         // A store that failed twice cannot be trusted to hold anything.
         let once = RestartLimit { restarts: 1, ..restarts };
+        // A node that signs is worth more than what can be seen of it.
+        let endless = RestartLimit { restarts: usize::MAX, ..restarts };
         let mut state = NodeState {
             storage: Child::new(addresses.storage.clone(), once),
             registry: Child::new(addresses.registry.clone(), restarts),
@@ -165,6 +178,8 @@ impl Actor for NodeActor {
             signing: Child::new(addresses.signing.clone(), restarts),
             transport: Child::new(addresses.transport.clone(), restarts),
             gateway: Child::new(addresses.gateway.clone(), restarts),
+            health: Child::new(addresses.health.clone(), endless),
+            recorder,
             started: Instant::now(),
             views: Arc::new(ViewWatch(views)),
             keygen_writes: Arc::new(RwLock::new(())),
@@ -181,6 +196,7 @@ impl Actor for NodeActor {
             ChildName::Signing,
             ChildName::Transport,
             ChildName::Gateway,
+            ChildName::Health,
         ] {
             state.start(child, myself.get_cell()).await?;
         }
@@ -242,6 +258,7 @@ impl NodeState {
             () if self.signing.is(cell) => ChildName::Signing,
             () if self.transport.is(cell) => ChildName::Transport,
             () if self.gateway.is(cell) => ChildName::Gateway,
+            () if self.health.is(cell) => ChildName::Health,
             () => return None,
         })
     }
@@ -256,6 +273,7 @@ impl NodeState {
             ChildName::Signing => (self.signing.join().await, self.signing.failed()),
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
             ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
+            ChildName::Health => (self.health.join().await, self.health.failed()),
         };
         joined?;
         match verdict {
@@ -301,6 +319,11 @@ impl NodeState {
             ChildName::Gateway => {
                 if let Some(args) = self.gateway_args() {
                     self.gateway.start(GatewayActor, args, supervisor).await?;
+                }
+            }
+            ChildName::Health => {
+                if let Some(args) = self.health_args() {
+                    self.health.start(HealthActor, args, supervisor).await?;
                 }
             }
         }
@@ -416,8 +439,23 @@ impl NodeState {
     }
 
     fn gateway_args(&self) -> Option<GatewayArgs> {
-        let (Gateway { settings, connection }, to) = (self.args.gateway.clone()?, &self.addresses);
-        let desk = Desk {
+        let Gateway { settings, connection } = self.args.gateway.clone()?;
+        Some(GatewayArgs { settings, connection, desk: self.desk() })
+    }
+
+    fn health_args(&self) -> Option<HealthArgs> {
+        Some(HealthArgs {
+            endpoint: self.args.health.clone()?,
+            desk: self.desk(),
+            addresses: self.addresses.clone(),
+            gateway: self.args.gateway.is_some(),
+            clock: self.args.clock,
+        })
+    }
+
+    fn desk(&self) -> Desk {
+        let to = &self.addresses;
+        Desk {
             cluster: self.args.settings.cluster.clone(),
             me: self.args.identity.id(),
             peers: Arc::clone(&self.args.peers),
@@ -429,14 +467,15 @@ impl NodeState {
             keygen_deadline: self.args.settings.keygen_deadline,
             signing_deadline: self.args.settings.signing_deadline,
             started: self.started,
-        };
-        Some(GatewayArgs { settings, connection, desk })
+            recorder: self.recorder.clone(),
+        }
     }
 
     /// Ends the children in good order.
     async fn shutdown(&mut self) {
         self.stopping = true;
         let to = &self.addresses;
+        let _ = to.health.cast(HealthMsg::Stopping);
         // Peers stop choosing this node; what runs may end.
         let _ = to.pairing.cast(PairingMsg::Serve(false));
         let drain = self.args.settings.drain;
@@ -458,6 +497,7 @@ impl NodeState {
         self.pairing.stop(STOP).await;
         self.transport.stop(STOP).await;
         self.registry.stop(STOP).await;
+        self.health.stop(STOP).await;
         self.storage.stop(STOP).await;
     }
 }

@@ -1,5 +1,6 @@
 //! The handle of a running node: how gateways, the demo and tests speak to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use tokio::task::JoinHandle;
 use super::actor::Root;
 use super::{Addresses, NodeActor, NodeArgs, NodeMsg};
 use crate::error::{Code, Failure};
+use crate::health::Endpoint;
 use crate::ids::{NodeId, WalletId};
 use crate::keygen::{Generated, KeygenMsg};
+use crate::metrics::{Kind, Recorder};
 use crate::registry::View;
 use crate::signing::{Signed, SigningMsg};
 use crate::supervision::{Address, CallError};
@@ -31,6 +34,8 @@ pub struct NodeHandle {
     id: NodeId,
     addresses: Addresses,
     views: watch::Receiver<Arc<View>>,
+    recorder: Recorder,
+    health: Option<SocketAddr>,
     root: ActorRef<NodeMsg>,
     joined: JoinHandle<()>,
     keygen_limit: Duration,
@@ -55,11 +60,13 @@ impl NodeHandle {
             (args.settings.keygen_deadline + GRACE, args.settings.signing_deadline + GRACE);
         let stop_limit = args.settings.drain * 2 + GRACE * 6;
         let addresses = Addresses::default();
+        let recorder = Recorder::new(args.peers.ids());
+        let health = args.health.as_ref().map(Endpoint::address);
         let (sender, views) = watch::channel(Arc::new(View::empty(id, args.peers.ids())));
-        let root = Root { args, addresses: addresses.clone(), views: sender };
+        let root = Root { args, addresses: addresses.clone(), views: sender, recorder: recorder.clone() };
         let (root, joined) =
             Actor::spawn(None, NodeActor, root).await.map_err(|error| StartError(error.to_string()))?;
-        Ok(Self { id, addresses, views, root, joined, keygen_limit, signing_limit, stop_limit })
+        Ok(Self { id, addresses, views, recorder, health, root, joined, keygen_limit, signing_limit, stop_limit })
     }
 
     /// The node's id.
@@ -74,12 +81,19 @@ impl NodeHandle {
         &self.addresses
     }
 
+    /// Where it serves health and metrics, if it does.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health
+    }
+
     /// Makes a wallet.
     ///
     /// # Errors
     /// The failure that its client is told.
     pub async fn keygen(&self, request: KeygenRequest) -> Result<Generated, Failure> {
-        ask(&self.addresses.keygen, self.keygen_limit, |reply| KeygenMsg::Generate { request, reply }).await
+        let work = ask(&self.addresses.keygen, self.keygen_limit, |reply| KeygenMsg::Generate { request, reply });
+        self.recorder.measured(Kind::Keygen, work).await
     }
 
     /// Signs.
@@ -87,7 +101,9 @@ impl NodeHandle {
     /// # Errors
     /// The failure that its client is told.
     pub async fn sign(&self, request: SignRequest) -> Result<Signed, Failure> {
-        ask(&self.addresses.signing, self.signing_limit, |reply| SigningMsg::Sign { request, reply }).await
+        let kind = Kind::Sign(Some(request.scheme()));
+        let work = ask(&self.addresses.signing, self.signing_limit, |reply| SigningMsg::Sign { request, reply });
+        self.recorder.measured(kind, work).await
     }
 
     /// What a wallet is, if it is active on this node.

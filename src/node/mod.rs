@@ -7,7 +7,8 @@
 //!       ├─ keygen           new wallets ─────────── session:<id>
 //!       ├─ signing          signatures ──────────── session:<id>
 //!       ├─ transport        the broker ──────────── link:<peer>
-//!       └─ gateway          the clients, where they come over a broker
+//!       ├─ gateway          the clients, where they come over a broker
+//!       └─ health           health and metrics over HTTP
 //! ```
 
 mod actor;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{
-    ClientCertificate, Config, ConfigError, Environment, NatsAuth, StorageSecret, read_passphrase_file,
+    ClientCertificate, Config, ConfigError, Environment, HealthConfig, NatsAuth, StorageSecret, read_passphrase_file,
 };
 use crate::gateway::GatewaySettings;
+use crate::health::{BindError, Endpoint};
 use crate::identity::{IdentityError, NodeIdentity, PeerBook};
 use crate::nats::{self, Credentials, Options, Tls};
 use crate::node::{Gateway, NodeArgs, NodeHandle, Settings};
@@ -32,6 +33,9 @@ pub enum LaunchError {
     /// An identity or the peer book cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Nobody could ask for the node's health.
+    #[error("health.address: {0}")]
+    Health(#[from] BindError),
     /// What was given does not fit together.
     #[error("{0}")]
     Setup(String),
@@ -48,7 +52,7 @@ impl LaunchError {
     #[must_use]
     pub fn is_setup(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Identity(_) | Self::Setup(_) => true,
+            Self::Config(_) | Self::Identity(_) | Self::Health(_) | Self::Setup(_) => true,
             Self::Nats(error) => !error.is_transient(),
             Self::Failed(_) => false,
         }
@@ -93,6 +97,10 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
         argon2: Argon2Params::default(),
     };
     let storage = StorageArguments::new(options, key.map_err(|error| setup(&error))?);
+    let health = match config.health {
+        HealthConfig { enabled: true, address } => Some(Endpoint::bind(address).await?),
+        HealthConfig { enabled: false, .. } => None,
+    };
     let name = format!("quorate {}", config.node.name);
     let links = nats::connect(&nats_options(config, environment, name.clone())?).await?;
     let clients = nats::connect(&nats_options(config, environment, format!("{name} clients"))?).await?;
@@ -112,6 +120,7 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
         pool: CryptoPool::for_this_machine(),
         clock: Clock::start(),
         gateway: Some(Gateway { settings: gateway_settings(config), connection: clients }),
+        health,
     };
     NodeHandle::start(args).await.map_err(|error| LaunchError::Failed(error.to_string()))
 }
