@@ -1,18 +1,17 @@
-//! The server against clients that are slow, rude or many.
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::Endpoint;
-use super::server::{MAX_CONNECTIONS, MAX_HEADER_BYTES, serve};
+use super::{ask, rest};
+use crate::health::Endpoint;
+use crate::health::server::{MAX_CONNECTIONS, MAX_HEADER_BYTES, serve};
 
 /// Less than any limit of the server on time: what takes as long has waited for one.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -43,25 +42,14 @@ impl Rig {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// What comes back for these bytes, until the server closes.
     async fn ask(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect().await;
-        // The server may close before it has read all.
-        let _ = stream.write_all(bytes).await;
-        rest(&mut stream).await
+        ask(self.address, bytes).await
     }
 
     async fn assert_answers(&self) {
         let answer = timeout(AT_ONCE, self.ask(REQUEST)).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("yes"), "{answer}");
     }
-}
-
-async fn rest(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A reset is an end like another.
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8(answer).unwrap()
 }
 
 #[tokio::test]
