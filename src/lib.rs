@@ -8,6 +8,8 @@
 //!
 //! ```text
 //! node                       the root supervisor, and the handle of a running node
+//! gateway · health           clients over NATS, observers over HTTP
+//! metrics                    what clients were answered
 //! keygen · signing · pairing admission, quorums, sheets, commit, idempotency, bans
 //! session                    drives one protocol run to exactly one end
 //! registry                   who is alive, linked, serving and paired

@@ -75,16 +75,14 @@ fn node(page: &mut Page<'_>, seen: &Seen) {
 
 fn peers(page: &mut Page<'_>, seen: &Seen) {
     let labels = |peer: &PeerReport| vec![("peer", peer.node_id.to_string()), ("name", peer.name.clone())];
-    let states: [(&str, &str, fn(&PeerReport) -> bool); 4] = [
-        ("peer_ready", "Whether a peer takes part in sessions now", |peer| peer.ready),
-        ("peer_leased", "Whether a peer's lease is alive", |peer| peer.leased),
-        ("peer_linked", "Whether the link to a peer is up", |peer| peer.linked),
-        ("peer_paired", "Whether a peer and this node can sign ECDSA together", |peer| peer.paired),
-    ];
     let peers = &seen.node.peers;
-    for (name, help, is) in states {
+    let mut show = |name: &str, help: &str, is: fn(&PeerReport) -> bool| {
         page.show_each(name, help, peers.iter().map(|peer| (labels(peer), u64::from(is(peer)))));
-    }
+    };
+    show("peer_ready", "Whether a peer takes part in sessions now", |peer| peer.ready);
+    show("peer_leased", "Whether a peer's lease is alive", |peer| peer.leased);
+    show("peer_linked", "Whether the link to a peer is up", |peer| peer.linked);
+    show("peer_paired", "Whether a peer and this node can sign ECDSA together", |peer| peer.paired);
     let rtts = peers.iter().filter_map(|peer| Some((labels(peer), peer.rtt_ms? / 1e3)));
     page.show_each("peer_rtt_seconds", "The last round trip on the link to a peer", rtts);
     let seconds = |milliseconds: u64| Duration::from_millis(milliseconds).as_secs_f64();

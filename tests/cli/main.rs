@@ -4,6 +4,7 @@
 mod cluster_files;
 mod demo;
 mod key_files;
+mod start;
 mod unusable;
 
 use std::path::Path;
