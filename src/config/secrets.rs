@@ -11,7 +11,6 @@ use crate::secret::SecretBytes;
 
 /// The longest secret in a file, in bytes.
 const MAX_SECRET_BYTES: usize = 4096;
-/// The longest NATS credentials file, in bytes: its token carries the account's limits and permissions.
 
 /// Where a secret is found. The secret itself is read when it is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,11 +4,12 @@ use quorate::ids::{ClusterId, Threshold};
 use quorate::local_cluster::LocalCluster;
 use quorate::nats::{self, Credentials, Options};
 use quorate::node::Settings;
-use quorate::registry::{Health, View};
+use quorate::registry::View;
 use quorate::secret::SecretBytes;
 use quorate::testing::NatsServer;
 use quorate::transport::broker::{Broker, Connection};
 use quorate::transport::nats::NatsBroker;
+use quorate::wire::native::Health;
 
 use crate::{options, soon, until};
 
