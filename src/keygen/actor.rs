@@ -178,6 +178,8 @@ enum Phase {
 struct Run {
     content: [u8; 32],
     waiters: Vec<Waiter>,
+    /// Those who asked when shares were pending: to them, the wallet is one that was there.
+    late: Vec<Waiter>,
     sheet: Arc<SheetContext>,
     phase: Phase,
     /// The members' signatures; those of faster members come before this node has stored its shares.
@@ -431,6 +433,7 @@ impl KeygenState {
                 self.preparing -= 1;
                 match result {
                     Ok(Admitted::New(prepared)) => self.coordinate(myself, prepared, reply).await,
+                    Ok(Admitted::Pending(prepared)) => self.await_pending(myself, prepared, reply),
                     Ok(Admitted::Exists(certificate)) => {
                         let _ = reply.send(Ok(Generated { certificate, fresh: false }));
                     }
@@ -519,6 +522,22 @@ impl KeygenState {
         }
     }
 
+    /// A client asks for a wallet whose shares are pending here: the request that makes it may be answered already, by
+    /// a node that was faster.
+    fn await_pending(&mut self, myself: &ActorRef<KeygenMsg>, prepared: Prepared, reply: Waiter) {
+        let wallet = prepared.request.wallet();
+        let is_under_way = |run: &&mut Run| run.content == prepared.content && run.phase != Phase::FailedStoring;
+        if let Some(run) = self.runs.get_mut(wallet).filter(is_under_way) {
+            run.late.push(reply);
+        } else if self.runs.contains_key(wallet) || self.unsettled.contains_key(wallet) {
+            let reason = "an earlier key generation for this wallet is not settled yet";
+            let _ = reply.send(Err(Failure::new(Code::SessionDuplicate, reason)));
+        } else {
+            // It was settled since the store was read.
+            self.generate(myself, prepared.request, reply);
+        }
+    }
+
     /// Writes the sheet of a new wallet, if all nodes are ready.
     fn propose(&self, prepared: &Prepared) -> Result<SheetContext, Failure> {
         let ready = self.view.ready();
@@ -601,7 +620,10 @@ impl KeygenState {
             Ok(()) => {
                 let commit = Commit::new(sheet.sheet.participants.iter().map(|member| member.node).collect());
                 let wallet = wallet.clone();
-                self.runs.insert(wallet, Run { content, waiters, sheet, phase: Phase::Session, commit, own: None });
+                self.runs.insert(
+                    wallet,
+                    Run { content, waiters, late: Vec::new(), sheet, phase: Phase::Session, commit, own: None },
+                );
                 Ok(())
             }
             Err(error) => {
@@ -743,6 +765,7 @@ impl KeygenState {
                 self.activated += 1;
                 self.unsettled.remove(&wallet);
                 if let Some(run) = self.runs.remove(&wallet) {
+                    answer(run.late, &Ok(Generated { certificate: Arc::clone(&certificate), fresh: false }));
                     answer(run.waiters, &Ok(Generated { certificate, fresh: true }));
                 }
             }
@@ -761,10 +784,10 @@ impl KeygenState {
     fn fail(&mut self, myself: &ActorRef<KeygenMsg>, session: SheetHash, code: Code, culprits: BTreeSet<NodeId>) {
         let Some((wallet, run)) = self.run_of(session) else { return };
         let reason = format!("the key generation failed while it was {}", run.phase.name());
-        let waiters = std::mem::take(&mut run.waiters);
+        let (waiters, late) = (std::mem::take(&mut run.waiters), std::mem::take(&mut run.late));
         match run.phase {
             Phase::Activating | Phase::FailedStoring => {
-                run.waiters = waiters;
+                (run.waiters, run.late) = (waiters, late);
                 return;
             }
             Phase::Storing => run.phase = Phase::FailedStoring,
@@ -780,7 +803,9 @@ impl KeygenState {
         }
         self.aborted += 1;
         tracing::warn!(%wallet, %session, %code, ?culprits, "key generation failed");
-        answer(waiters, &Err(Failure { code, reason, culprits }));
+        let failure = Failure { code, reason, culprits };
+        answer(late, &Err(failure.clone()));
+        answer(waiters, &Err(failure));
     }
 
     /// From now on, the members are asked what became of these pending shares.
@@ -978,6 +1003,7 @@ impl Drop for KeygenState {
         }
         let failure = Failure::new(Code::Cancelled, "key generation stopped before the request was answered");
         for run in std::mem::take(&mut self.runs).into_values() {
+            answer(run.late, &Err(failure.clone()));
             answer(run.waiters, &Err(failure.clone()));
         }
     }

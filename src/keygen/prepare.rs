@@ -110,6 +110,8 @@ pub(super) struct Prepared {
 pub(super) enum Admitted {
     /// A new wallet.
     New(Prepared),
+    /// Shares of a wallet of that name are pending here.
+    Pending(Prepared),
     /// The same request made the wallet before.
     Exists(Arc<WalletCertificate>),
 }
@@ -145,10 +147,7 @@ impl KeygenArgs {
             let pending = self.storage.get(Family::Shares, pending_key(wallet)).await;
             return match pending.map_err(|error| storage_failure(&error))? {
                 None => Ok(Admitted::New(Prepared { request, content })),
-                Some(_) => {
-                    let reason = "an earlier key generation for this wallet is not settled yet";
-                    Err(Failure::new(Code::SessionDuplicate, reason))
-                }
+                Some(_) => Ok(Admitted::Pending(Prepared { request, content })),
             };
         };
         let stored = self.storage.get(Family::Results, content_key(wallet)).await.map_err(|e| storage_failure(&e))?;
@@ -197,6 +196,7 @@ impl KeygenArgs {
         }
         match self.prepare(request).await.map_err(|failure| failure.code)? {
             Admitted::New(prepared) => Ok((sheet, prepared)),
+            Admitted::Pending(_) => Err(Code::SessionDuplicate),
             Admitted::Exists(_) => Err(Code::KeyAlreadyExists),
         }
     }
