@@ -86,7 +86,7 @@ enum Command {
     Cluster(ClusterCommand),
     /// Uses a cluster: has wallets made and messages signed.
     #[command(subcommand)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
     /// Prints a completion script for a shell.
     Completions(CompletionsArgs),
 }
