@@ -114,7 +114,7 @@ impl<'a> Tx<'a> {
         let path = ("derivation_path", self.path());
         let raw = match form {
             Form::Legacy => legacy,
-            Form::Complete => object(&[&members[..], &[path.clone()]].concat()),
+            Form::Complete => object(&[&members[..], std::slice::from_ref(&path)].concat()),
         };
         let signature = initiator.sign_request(raw.as_bytes()).unwrap();
         members.extend([("signature", base64(&signature)), path]);

@@ -1,5 +1,6 @@
 //! A cluster that takes requests as mpcium's clients sign them.
 
+use async_nats::jetstream::stream::DiscardPolicy;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use quorate::client::{Client, KeygenRequest, SignRequest};
@@ -38,6 +39,7 @@ async fn clients__should_be_served_as_the_contract_says() {
     stage.reports_errors().await;
     stage.refuses_other_content().await;
     stage.repairs_streams_that_are_deleted().await;
+    stage.waits_for_room_in_the_stream_of_results().await;
     two_clients(&cluster).await;
     native(&cluster.client, &cluster.files.initiator).await;
     commands(&cluster).await;
@@ -224,6 +226,32 @@ impl Stage<'_> {
             assert_eq!(code(&self.go.signatures().await.one().await), "", "{deleted}");
         }
         self.go.wallets().await;
+    }
+}
+
+impl Stage<'_> {
+    /// A client that does not fetch its results, in a stream that refuses more than it can keep.
+    async fn waits_for_room_in_the_stream_of_results(&self) {
+        let limit = async |messages| {
+            let mut stream = self.go.context.get_stream("mpc").await.unwrap();
+            let mut config = stream.info().await.unwrap().config.clone();
+            (config.discard, config.max_messages) = (DiscardPolicy::New, messages);
+            self.go.context.update_stream(config).await.unwrap();
+        };
+        limit(1).await;
+        self.go.publish("mpc.mpc_reshare_result.kept", "{}").await;
+        let deliveries = async || {
+            let (_, again) = self.go.unanswered("mpc-signing", "mpc_signing_consumer").await.unwrap();
+            again
+        };
+        let before = deliveries().await;
+        let tx = Tx::new("ed25519", "signing", "no room", b"m").signed(Form::Legacy, self.signer(), &[]);
+        self.go.ask_signature(tx).await;
+        until("it is given back", async || (deliveries().await > before).then_some(())).await;
+        limit(-1).await;
+        let signatures = self.go.signatures().await;
+        assert_eq!(code(&signatures.one().await), "");
+        signatures.assert_empty(&self.go).await;
     }
 }
 

@@ -73,7 +73,7 @@ impl Keys {
 impl Stage {
     async fn ask(&self, id: &str, number: usize) {
         let initiator: Signer<'_> = &self.cluster.files.initiator;
-        let key_type = if number % 4 == 0 { "ed25519" } else { "secp256k1" };
+        let key_type = if number.is_multiple_of(4) { "ed25519" } else { "secp256k1" };
         let tx = Tx::new(key_type, "w", id, &DIGEST);
         self.client.ask_signature(tx.signed(Form::Legacy, initiator, &[])).await;
     }
@@ -99,7 +99,7 @@ impl Stage {
         let signatures = self.client.signatures().await;
         let events = signatures.take(count, "tx_id").await;
         assert_eq!(events.len(), count);
-        let mut failed = BTreeMap::new();
+        let (mut failed, mut codes) = (BTreeMap::new(), BTreeMap::<String, usize>::new());
         for number in 0..count {
             let id = format!("{name}-{number}");
             let answers = &events[&id];
@@ -108,10 +108,11 @@ impl Stage {
                 let code = code(&answers[0]);
                 let typed = ["ERROR_PEER_UNAVAILABLE", "ERROR_NOT_MAJORITY", "ERROR_SESSION_TIMEOUT"];
                 assert!(typed.contains(&code), "{}", answers[0]);
+                *codes.entry(code.to_owned()).or_default() += 1;
                 failed.insert(id, number);
             }
         }
-        println!("{name}: {} of {count} failed", failed.len());
+        println!("{name}: {} of {count} failed: {codes:?}", failed.len());
         assert!(failed.len() < count, "{failed:?}");
         self.cluster.until_complete().await;
         for (id, number) in &failed {

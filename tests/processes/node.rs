@@ -46,9 +46,11 @@ impl Node {
     /// Starts the program in `folder`; what it prints goes into the file `log` there.
     pub(crate) async fn start(folder: &Path, log: &str, args: &[&str]) -> Self {
         let log = folder.join(log);
+        std::fs::write(&log, "").unwrap();
         let mut command = clean(std::process::Command::new("sh"), folder);
         command.args(["-c", LEASH, "sh"]).arg(&log).arg(env!("CARGO_BIN_EXE_quorate")).args(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // The shell would tell how the process ended, and so does its exit code.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut leash = Command::from(command).spawn().unwrap();
         let held = leash.stdin.take().unwrap();
         let mut said = BufReader::new(leash.stdout.take().unwrap()).lines();

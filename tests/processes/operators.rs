@@ -1,6 +1,9 @@
 //! A cluster on mpcium's own configuration, whose nodes go and come back.
 
+use quorate::client::{ClientError, SignRequest};
+use quorate::error::Code;
 use quorate::identity::Algorithm;
+use quorate::ids::Scheme;
 use quorate::testing::NatsServer;
 use quorate::wire::native::Health;
 use rustix::process::Signal;
@@ -8,8 +11,8 @@ use serde_json::Value;
 
 use crate::client::{Form, Signer, Tx, Wire, code, keygen};
 use crate::cluster::{CHAIN_CODE, Cluster, Files};
-use crate::until;
 use crate::verify::{assert_ecdsa_event, assert_eddsa, bytes, ecdsa_key};
+use crate::{soon, until};
 
 const DIGEST: [u8; 32] = [0x0e; 32];
 
@@ -55,7 +58,22 @@ async fn nodes__should_do_without_one_and_stop_in_good_order() {
         client.ask_signature(Tx::new(key_type, "w", &id, &DIGEST).signed(Form::Legacy, initiator, &[]))
     });
     futures_util::future::join_all(requests).await;
+    // And such as are answered directly.
+    let direct = (0..20).map(|number| {
+        let id = format!("direct-{number}").parse().unwrap();
+        let request = SignRequest::builder(Scheme::Ed25519, "w".parse().unwrap(), id, &DIGEST);
+        let (request, direct) = (request.sign_with(&cluster.files.initiator).unwrap(), cluster.client.clone());
+        tokio::spawn(async move { direct.sign(&request).await })
+    });
+    let direct: Vec<_> = direct.collect();
     cluster.stop_node(2).await;
+    for answer in direct {
+        match soon("an answer", answer).await.unwrap() {
+            Ok(signed) => assert_eddsa(&eddsa, &DIGEST, &hex::decode(signed.signature).unwrap()),
+            Err(ClientError::Refused(failure)) => assert_eq!(failure.code, Code::ConcurrencyLimit, "{failure}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
     let events = signatures.take(load, "tx_id").await;
     assert_eq!(events.len(), load);
     for events in events.values() {
