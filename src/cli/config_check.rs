@@ -1,7 +1,7 @@
 //! Which configuration a command works with, and `quorate config check`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -9,11 +9,14 @@ use super::{Failed, tell};
 use crate::config::{Config, Environment, Flags};
 use crate::ids::NodeName;
 
+/// The configurations that are taken without being named: ours, and mpcium's.
+const USUAL: [&str; 2] = ["quorate.toml", "config.yaml"];
+
 /// Where the configuration of a node comes from.
 #[derive(Args)]
 pub(super) struct ConfigArgs {
-    /// The configuration file: TOML or YAML, or mpcium's config.yaml as it is. Variables named QUORATE_SECTION__KEY
-    /// override it.
+    /// The configuration file: TOML or YAML, or mpcium's config.yaml as it is. Without it, quorate.toml or config.yaml of
+    /// the working directory, if there is one. Variables named QUORATE_SECTION__KEY override it.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The node's name in the peer book, instead of the configuration's.
@@ -32,7 +35,8 @@ impl ConfigArgs {
             None => flags,
             Some(name) => flags.with("node.name", name.as_str()),
         };
-        Ok(Config::load(self.config.as_deref(), environment, &flags)?)
+        let usual = || USUAL.map(Path::new).into_iter().find(|path| path.is_file());
+        Ok(Config::load(self.config.as_deref().or_else(usual), environment, &flags)?)
     }
 }
 

@@ -88,10 +88,10 @@ enum Command {
     Cluster(ClusterCommand),
     /// Uses a cluster: has wallets made and messages signed.
     #[command(subcommand)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
     /// Measures a running cluster.
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(Box<BenchCommand>),
     /// Prints a completion script for a shell.
     Completions(CompletionsArgs),
 }

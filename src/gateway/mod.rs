@@ -12,10 +12,12 @@
 //!
 //! Promises: a request is acknowledged only when its result is in the stream of results. A request that is delivered
 //! again, here or to another node, leads to the same result under the same de-duplication id. What a node takes has a
-//! bound; what it cannot take now it leaves to others. The gateway knows no cryptography: whether a request is allowed
-//! is decided by every node that takes part.
+//! bound; what it cannot take now it leaves to others. Requests wait while a node that has just found the broker
+//! looks for its peers, and are given back when the broker is lost under them. The gateway knows no cryptography:
+//! whether a request is allowed is decided by every node that takes part.
 
 mod actor;
+mod answer;
 mod desk;
 mod native;
 pub mod process;

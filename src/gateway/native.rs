@@ -1,17 +1,20 @@
 //! Requests that are answered directly: see [`wire::native`](crate::wire::native).
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use async_nats::{Client, Message};
-use futures_util::StreamExt;
+use async_nats::{Client, Message, Subscriber};
 use futures_util::stream::SelectAll;
+use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::desk::{Desk, addresses, path_of};
-use super::queue::Shared;
+use super::queue::{FLUSH, Shared};
 use crate::error::{Code, Failure};
 use crate::ids::Scheme;
 use crate::keys::Signature;
@@ -46,11 +49,14 @@ pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Re
             _ => client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await,
         };
         match subscribed {
-            Ok(subscriber) => questions.push(subscriber.map(move |message| (operation, message)).boxed()),
+            Ok(subscriber) => questions.push(Questions { operation, subscriber }),
             Err(error) => tracing::error!(%operation, %error, "failed to subscribe to clients' requests"),
         }
     }
     let mut work = JoinSet::new();
+    let mut stopping = false;
+    let last_call = tokio::time::sleep(FLUSH);
+    tokio::pin!(last_call);
     loop {
         tokio::select! {
             Some((operation, question)) = questions.next() => {
@@ -74,16 +80,40 @@ pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Re
                 }
             }
             Some(done) = work.join_next(), if !work.is_empty() => done?,
-            _ = stop.changed() => break,
+            _ = stop.changed(), if !stopping => {
+                // Others in the queue group get what comes from now on; what has come already is answered.
+                stopping = true;
+                last_call.as_mut().reset(Instant::now() + FLUSH);
+                for questions in questions.iter_mut() {
+                    // Where the connection is gone, nothing comes any more.
+                    let _ = questions.subscriber.drain().await;
+                }
+            }
+            // Without a connection, the library does not say that nothing more has come.
+            () = &mut last_call, if stopping => break,
             else => break,
         }
     }
-    // Others in the queue group get what comes from now on.
-    drop(questions);
     while let Some(done) = work.join_next().await {
         done?;
     }
+    shared.connection.flush(FLUSH).await;
     Ok(())
+}
+
+/// The questions of one kind.
+struct Questions {
+    operation: Operation,
+    subscriber: Subscriber,
+}
+
+impl Stream for Questions {
+    type Item = (Operation, Message);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let operation = self.operation;
+        self.subscriber.poll_next_unpin(context).map(|next| next.map(|message| (operation, message)))
+    }
 }
 
 /// How many requests of each kind are at work at a time.

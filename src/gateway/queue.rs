@@ -1,38 +1,37 @@
-//! One stream of requests: pulled as far as there is room, answered one by one.
+//! One stream of requests: pulled as far as there is room, while the node can do what they ask for.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::message::{AckKind, Acker};
+use async_nats::jetstream::consumer::{self, PullConsumer, pull};
+use async_nats::jetstream::message::AckKind;
 use async_nats::jetstream::{self, Message};
-use async_nats::{HeaderMap, header};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
+use super::answer::answer;
 use super::desk::Desk;
 use super::streams;
-use crate::error::{Code, Failure};
-use crate::metrics::Kind;
+use crate::ids::Scheme;
 use crate::nats::Connection;
-use crate::wire::mpcium::{
-    CLIENT_ID_HEADER, ClientId, EventError, KEYGEN, KeygenEvent, MAX_DELIVERY_ATTEMPTS, Requests, SIGNING, SigningEvent,
-};
-use crate::wire::request::{KeygenRequest, MAX_REQUEST_BYTES, RequestError, SignRequest};
+use crate::registry::View;
+use crate::wire::mpcium::{KEYGEN, Requests, SIGNING};
+use crate::wire::native::Health;
 
-/// How long one pull waits for requests.
-const PULL: Duration = Duration::from_secs(5);
-/// How often the server hears that a request is still at work.
-const PROGRESS: Duration = Duration::from_secs(10);
-/// How often a result is offered to the server before the request is given back.
-const PUBLISH_ATTEMPTS: u32 = 3;
+/// How long one pull waits for requests. A node that stops waits for the end of its last one.
+const PULL: Duration = Duration::from_secs(1);
+/// How long requests are left to wait for this node's peers, when it has just found the broker.
+const SETTLING: Duration = Duration::from_secs(10);
 /// The first pause after something failed; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long what was published last may take to leave.
+pub(super) const FLUSH: Duration = Duration::from_secs(2);
 /// How often a request is delivered before it is answered with an error.
 const MAX_DELIVERIES: u64 = 20;
 
@@ -54,6 +53,43 @@ impl Queue {
             Self::Signing => SIGNING,
         }
     }
+
+    /// Whether a node with this view can do what these requests ask for. `signers` must sign.
+    fn can_serve(self, view: &View, signers: u8) -> bool {
+        match self {
+            Self::Keygen => view.health(signers) == Health::All,
+            Self::Signing => {
+                let ready = view.ready();
+                let paired =
+                    ready.iter().filter(|&&node| node == view.me || view.can_run(Scheme::Ecdsa, view.me, node));
+                ready.contains(&view.me) && paired.count() >= usize::from(signers)
+            }
+        }
+    }
+}
+
+/// What the consumer that all nodes share says. Whoever made it may have given it other settings than a node would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How often the server hears that a request is still at work.
+    pub progress: Duration,
+    /// How often a request is delivered at most.
+    pub max_deliveries: u64,
+    /// How many requests may be pulled at a time.
+    max_batch: usize,
+}
+
+impl Terms {
+    fn of(config: &consumer::Config) -> Self {
+        let positive = |limit: i64| u64::try_from(limit).ok().filter(|&limit| limit > 0);
+        let ack_wait = if config.ack_wait.is_zero() { streams::ACK_WAIT } else { config.ack_wait };
+        let max_batch = positive(config.max_batch).and_then(|limit| usize::try_from(limit).ok());
+        Self {
+            progress: ack_wait / 3,
+            max_deliveries: positive(config.max_deliver).map_or(MAX_DELIVERIES, |limit| limit.min(MAX_DELIVERIES)),
+            max_batch: max_batch.unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// What has been done so far.
@@ -71,23 +107,22 @@ pub(super) struct Shared {
     pub context: jetstream::Context,
     pub counters: Counters,
     /// The requests at work here, with the sequence number of their message.
-    running: Mutex<BTreeMap<(Queue, String), u64>>,
-}
-
-/// What becomes of a message.
-enum Fate {
-    /// This result, and the message is done.
-    Answer { subject: String, id: String, body: Vec<u8> },
-    /// It is delivered again after this time.
-    GiveBack(Duration),
-    /// Another task here is at work on the same message, and will answer it.
-    Leave,
+    pub running: Mutex<BTreeMap<(Queue, String), u64>>,
+    /// Until when peers may still be finding each other.
+    settling_until: Mutex<Instant>,
 }
 
 impl Shared {
     pub(super) fn new(desk: Desk, connection: Connection) -> Self {
         let context = jetstream::new(connection.client().clone());
-        Self { desk, connection, context, counters: Counters::default(), running: Mutex::default() }
+        let settling_until = Mutex::new(Instant::now() + SETTLING);
+        Self { desk, connection, context, counters: Counters::default(), running: Mutex::default(), settling_until }
+    }
+
+    /// Whether the broker was found such a short time ago that the links of all nodes, also those between others, may not
+    /// be up yet.
+    pub(super) fn is_settling(&self) -> bool {
+        Instant::now() < *self.settling_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,20 +141,24 @@ pub(super) async fn serve(
     while !*stop.borrow() {
         match prepare(&shared, queue).await {
             Ok(consumer) => {
-                pause = FIRST_PAUSE;
-                pull(&shared, queue, &consumer, room, &mut stop, &mut work).await?;
+                settle(&shared, queue, &mut stop).await;
+                if pull(&shared, queue, &consumer, room, &mut stop, &mut work).await? {
+                    pause = FIRST_PAUSE;
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, "clients cannot be served yet");
-                // A stop ends the pause; what is at work goes on beside it.
-                let _ = tokio::time::timeout(pause, stop.changed()).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+            Err(error) => tracing::warn!(%error, "clients cannot be served yet"),
+        }
+        if !*stop.borrow() {
+            // A stop ends the pause; what is at work goes on beside it.
+            let _ = tokio::time::timeout(pause, stop.changed()).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
     while let Some(done) = work.join_next().await {
         done?;
     }
+    // The last acknowledgements have left before the process ends.
+    shared.connection.flush(FLUSH).await;
     Ok(())
 }
 
@@ -128,7 +167,22 @@ async fn prepare(shared: &Shared, queue: Queue) -> Result<PullConsumer, streams:
     streams::requests(&shared.context, queue.requests()).await
 }
 
-/// Pulls until told to stop, or until the server has to be asked for the consumer anew.
+/// Leaves requests to others, or to wait, while this node finds its peers: otherwise all that have gathered would be
+/// answered with the news that nobody is there.
+async fn settle(shared: &Shared, queue: Queue, stop: &mut watch::Receiver<bool>) {
+    let mut views = shared.desk.views.clone();
+    let signers = shared.desk.threshold.signers();
+    *shared.settling_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + SETTLING;
+    let can_serve = views.wait_for(|view| queue.can_serve(view, signers));
+    tokio::select! {
+        // However it ends: those who are not there by then are missing.
+        _ = tokio::time::timeout(SETTLING, can_serve) => {}
+        _ = stop.changed() => {}
+    }
+}
+
+/// Pulls until told to stop, or until the server has to be asked for the consumer anew. Says whether it worked for a
+/// while.
 async fn pull(
     shared: &Arc<Shared>,
     queue: Queue,
@@ -136,15 +190,16 @@ async fn pull(
     room: usize,
     stop: &mut watch::Receiver<bool>,
     work: &mut JoinSet<()>,
-) -> Result<(), JoinError> {
+) -> Result<bool, JoinError> {
+    let terms = Terms::of(&consumer.cached_info().config);
     let mut status = shared.connection.status();
-    // What is known now is no news.
-    status.mark_unchanged();
+    let losses = status.borrow_and_update().losses;
+    let mut worked = false;
     while !*stop.borrow() {
         while let Some(done) = work.try_join_next() {
             done?;
         }
-        let free = room.saturating_sub(work.len());
+        let free = room.saturating_sub(work.len()).min(terms.max_batch);
         if free == 0 {
             tokio::select! {
                 Some(done) = work.join_next() => done?,
@@ -154,262 +209,69 @@ async fn pull(
         }
         // No idle heartbeats: a batch of this library that gets one may sleep until it expires.
         let batch = consumer.batch().max_messages(free).expires(PULL).messages().await;
-        let Ok(mut batch) = batch else { return Ok(()) };
+        let Ok(mut batch) = batch else { return Ok(worked) };
         loop {
             tokio::select! {
                 next = batch.next() => match next {
                     Some(Ok(message)) => {
                         shared.counters.taken.fetch_add(1, Ordering::Relaxed);
-                        work.spawn(answer(Arc::clone(shared), queue, message));
+                        work.spawn(answer(Arc::clone(shared), queue, terms, message));
                     }
                     // It has expired, or is full.
                     None => break,
                     // The consumer is gone, or the server is.
                     Some(Err(error)) => {
                         tracing::warn!(%error, stream = queue.requests().stream, "lost the consumer of requests");
-                        return Ok(());
+                        return Ok(worked);
                     }
                 },
                 Some(done) = work.join_next(), if !work.is_empty() => done?,
-                // The server has forgotten what was pulled.
-                _ = status.changed() => if !status.borrow_and_update().connected { return Ok(()) },
-                _ = stop.changed() => break,
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Brings one message to its fate.
-async fn answer(shared: Arc<Shared>, queue: Queue, message: Message) {
-    let (sequence, delivered) = match message.info() {
-        Ok(info) => (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(u64::MAX)),
-        Err(error) => {
-            tracing::error!(%error, "a message of a stream is none");
-            return;
-        }
-    };
-    let (message, acker) = message.split();
-    let client = message.headers.as_ref().and_then(|headers| headers.get(CLIENT_ID_HEADER));
-    let client = client.and_then(|text| match ClientId::try_from(text.as_str()) {
-        Ok(client) => Some(client),
-        Err(error) => {
-            tracing::warn!(%error, "a request's result goes to everybody");
-            None
-        }
-    });
-    let request = Request { client, sequence, delivered };
-    let fate = match queue {
-        Queue::Keygen => with_progress(&acker, keygen(&shared, &request, &message.payload)).await,
-        Queue::Signing => with_progress(&acker, sign(&shared, &request, &message.payload)).await,
-    };
-    let kind = match fate {
-        Fate::Answer { subject, id, body } => match publish(&shared.context, subject, &id, body).await {
-            Ok(()) => {
-                shared.counters.answered.fetch_add(1, Ordering::Relaxed);
-                AckKind::Ack
-            }
-            Err(error) => {
-                tracing::error!(id, %error, "failed to publish a result; its request is given back");
-                AckKind::Nak(Some(FIRST_PAUSE * 10))
-            }
-        },
-        Fate::GiveBack(pause) => {
-            shared.counters.given_back.fetch_add(1, Ordering::Relaxed);
-            AckKind::Nak(Some(pause))
-        }
-        Fate::Leave => return,
-    };
-    if let Err(error) = acker.ack_with(kind).await {
-        // It is delivered again, and leads to the same result under the same id.
-        tracing::warn!(%error, "failed to acknowledge a request");
-    }
-}
-
-/// How a request came.
-struct Request {
-    client: Option<ClientId>,
-    sequence: u64,
-    delivered: u64,
-}
-
-impl Request {
-    /// The fate of a request that the node could not serve: an error, or another try where that may help.
-    fn refuse(&self, failure: &Failure, event: impl FnOnce(EventError) -> Fate) -> Fate {
-        let again = matches!(
-            failure.code,
-            // This node is full or stopping, or another one is at work on the request: nobody has failed yet.
-            Code::ConcurrencyLimit | Code::Cancelled | Code::SessionDuplicate | Code::Superseded
-        );
-        if !again {
-            return event(failure.into());
-        }
-        if self.delivered >= MAX_DELIVERIES {
-            let reason = format!("delivered {} times; last: {}", self.delivered, failure.reason);
-            return event(EventError { code: MAX_DELIVERY_ATTEMPTS, reason });
-        }
-        let doublings = u32::try_from(self.delivered.saturating_sub(1)).unwrap_or(u32::MAX);
-        Fate::GiveBack(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE))
-    }
-}
-
-/// Marks a request as at work here, until dropped.
-struct Running<'a> {
-    shared: &'a Shared,
-    key: (Queue, String),
-}
-
-/// What a mark found.
-enum Mark<'a> {
-    /// Nobody is at work on it here.
-    Fresh(Running<'a>),
-    /// Another delivery of the same message is.
-    SameMessage,
-    /// Another message with the same name is.
-    Duplicate,
-}
-
-impl<'a> Running<'a> {
-    fn mark(shared: &'a Shared, queue: Queue, name: String, sequence: u64) -> Mark<'a> {
-        let key = (queue, name);
-        let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        match running.get(&key) {
-            Some(&other) if other == sequence => Mark::SameMessage,
-            Some(_) => Mark::Duplicate,
-            None => {
-                running.insert(key.clone(), sequence);
-                Mark::Fresh(Running { shared, key })
-            }
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
-
-fn duplicate() -> Failure {
-    Failure::new(Code::SessionDuplicate, "the same request is at work already")
-}
-
-async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
-    let fate = |event: KeygenEvent| Fate::Answer {
-        subject: event.subject(request.client.as_ref()),
-        id: event.message_id(request.client.as_ref(), request.sequence),
-        body: event.to_json(),
-    };
-    let parsed = match KeygenRequest::parse(payload) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            shared.desk.recorder.refused(Kind::Keygen, error.code());
-            return fate(KeygenEvent::failure(&text_field(payload, "wallet_id"), unparsed(&error)));
-        }
-    };
-    let wallet = parsed.wallet().clone();
-    let failed = |error: EventError| fate(KeygenEvent::failure(wallet.as_str(), error));
-    let _running = match Running::mark(shared, Queue::Keygen, wallet.to_string(), request.sequence) {
-        Mark::Fresh(running) => running,
-        Mark::SameMessage => return Fate::Leave,
-        Mark::Duplicate => return failed((&shared.desk.refused(Kind::Keygen, duplicate())).into()),
-    };
-    match shared.desk.generate(parsed).await {
-        // A wallet that is there already answers a message that was delivered before: its first node may have died
-        // after the wallet was made.
-        Ok(generated) if generated.fresh || request.delivered > 1 => {
-            let keys: Vec<_> = generated.certificate.record().keys.iter().map(|key| key.public_key()).collect();
-            fate(KeygenEvent::success(wallet.as_str(), &keys))
-        }
-        Ok(_) => failed((&Failure::new(Code::KeyAlreadyExists, "the wallet exists already")).into()),
-        Err(failure) => request.refuse(&failure, failed),
-    }
-}
-
-async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
-    let fate = |event: SigningEvent| Fate::Answer {
-        subject: event.subject(request.client.as_ref()),
-        id: event.message_id(request.client.as_ref(), request.sequence),
-        body: event.to_json(),
-    };
-    let parsed = match SignRequest::parse(payload) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            shared.desk.recorder.refused(Kind::Sign(None), error.code());
-            let [network, wallet, name] =
-                ["network_internal_code", "wallet_id", "tx_id"].map(|f| text_field(payload, f));
-            return fate(SigningEvent::failure(&network, &wallet, &name, unparsed(&error)));
-        }
-    };
-    let (network, wallet) = (parsed.network_code().to_owned(), parsed.wallet().clone());
-    let name = parsed.request_id().clone();
-    let failed = |error: EventError| fate(SigningEvent::failure(&network, wallet.as_str(), name.as_str(), error));
-    // A wallet id has no line breaks.
-    let key = format!("{wallet}\n{name}");
-    let _running = match Running::mark(shared, Queue::Signing, key, request.sequence) {
-        Mark::Fresh(running) => running,
-        Mark::SameMessage => return Fate::Leave,
-        Mark::Duplicate => {
-            return failed((&shared.desk.refused(Kind::Sign(Some(parsed.scheme())), duplicate())).into());
-        }
-    };
-    match shared.desk.sign(parsed).await {
-        Ok(signed) => fate(SigningEvent::success(&network, wallet.as_str(), name.as_str(), &signed.signature)),
-        Err(failure) => request.refuse(&failure, failed),
-    }
-}
-
-fn unparsed(error: &RequestError) -> EventError {
-    EventError { code: error.code().into(), reason: error.to_string() }
-}
-
-/// A member of something that is no request, as far as it can be read: its client should know which one is meant.
-fn text_field(payload: &[u8], name: &str) -> String {
-    /// Longer ones are nobody's.
-    const LONGEST: usize = 256;
-    let object: Option<serde_json::Value> =
-        (payload.len() <= MAX_REQUEST_BYTES).then(|| serde_json::from_slice(payload).ok()).flatten();
-    let text = object.as_ref().and_then(|object| object.get(name)).and_then(serde_json::Value::as_str);
-    text.filter(|text| text.len() <= LONGEST).unwrap_or_default().to_owned()
-}
-
-/// Tells the server from time to time that the request is at work, until it is through.
-async fn with_progress(acker: &Acker, work: impl Future<Output = Fate>) -> Fate {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            fate = &mut work => return fate,
-            () = tokio::time::sleep(PROGRESS) => {
-                if let Err(error) = acker.ack_with(AckKind::Progress).await {
-                    tracing::debug!(%error, "failed to report progress");
+                // The server has forgotten what was pulled, even if it is there again.
+                _ = status.changed() => if status.borrow_and_update().losses != losses { return Ok(worked) },
+                _ = stop.changed() => {
+                    give_back_rest(shared, batch).await;
+                    break;
                 }
             }
         }
+        worked = true;
+    }
+    Ok(worked)
+}
+
+/// Gives back what still comes of a pull, so that other nodes need not wait until it is missed here.
+async fn give_back_rest(shared: &Shared, mut batch: pull::Batch) {
+    while let Some(Ok(message)) = batch.next().await {
+        shared.counters.given_back.fetch_add(1, Ordering::Relaxed);
+        give_back(&message).await;
     }
 }
 
-/// Publishes a result, and returns when the server has it.
-async fn publish(
-    context: &jetstream::Context,
-    subject: String,
-    id: &str,
-    body: Vec<u8>,
-) -> Result<(), jetstream::context::PublishError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::NATS_MESSAGE_ID, id);
-    let body = bytes::Bytes::from(body);
-    for attempt in 1.. {
-        let published = match context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await {
-            Ok(acknowledged) => acknowledged.await.map(drop),
-            Err(error) => Err(error),
-        };
-        match published {
-            Err(error) if attempt < PUBLISH_ATTEMPTS => {
-                tracing::warn!(%error, attempt, "a result did not reach its stream");
-                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt)).await;
-            }
-            outcome => return outcome,
-        }
+async fn give_back(message: &Message) {
+    if let Err(error) = message.ack_with(AckKind::Nak(Some(FIRST_PAUSE))).await {
+        // The server finds out by itself, only later.
+        tracing::warn!(%error, "failed to give a request back");
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms__should_be_those_of_the_consumer() {
+        let ours = consumer::Config { ack_wait: Duration::from_secs(30), ..consumer::Config::default() };
+        let expected =
+            Terms { progress: Duration::from_secs(10), max_deliveries: MAX_DELIVERIES, max_batch: usize::MAX };
+        assert_eq!(Terms::of(&ours), expected);
+        assert_eq!(Terms::of(&consumer::Config { max_deliver: -1, ..consumer::Config::default() }), expected);
+        let theirs = consumer::Config {
+            ack_wait: Duration::from_secs(3),
+            max_deliver: 3,
+            max_batch: 7,
+            ..consumer::Config::default()
+        };
+        let expected = Terms { progress: Duration::from_secs(1), max_deliveries: 3, max_batch: 7 };
+        assert_eq!(Terms::of(&theirs), expected);
+    }
 }

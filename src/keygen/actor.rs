@@ -283,6 +283,7 @@ impl KeygenState {
                 self.intake.prepared();
                 match result {
                     Ok(Admitted::New(prepared)) => self.coordinate(myself, prepared, reply).await,
+                    Ok(Admitted::Pending(prepared)) => self.await_pending(&prepared, reply),
                     Ok(Admitted::Exists(certificate)) => {
                         let _ = reply.send(Ok(Generated { certificate, fresh: false }));
                     }
@@ -356,6 +357,7 @@ impl Drop for KeygenState {
         }
         let failure = Failure::new(Code::Cancelled, "key generation stopped before the request was answered");
         for run in std::mem::take(&mut self.runs).into_values() {
+            answer(run.late, &Err(failure.clone()));
             answer(run.waiters, &Err(failure.clone()));
         }
     }

@@ -135,6 +135,7 @@ impl KeygenState {
                 if self.run_of(session).is_some()
                     && let Some(run) = self.runs.remove(&wallet)
                 {
+                    answer(run.late, &Ok(Generated { certificate: Arc::clone(&certificate), fresh: false }));
                     answer(run.waiters, &Ok(Generated { certificate, fresh: true }));
                 }
             }
@@ -159,10 +160,10 @@ impl KeygenState {
     ) {
         let Some((wallet, run)) = self.run_of(session) else { return };
         let reason = format!("the key generation failed while it was {}", run.phase.name());
-        let waiters = std::mem::take(&mut run.waiters);
+        let (waiters, late) = (std::mem::take(&mut run.waiters), std::mem::take(&mut run.late));
         match run.phase {
             Phase::Activating | Phase::FailedStoring => {
-                run.waiters = waiters;
+                (run.waiters, run.late) = (waiters, late);
                 return;
             }
             Phase::Storing => run.phase = Phase::FailedStoring,
@@ -178,6 +179,8 @@ impl KeygenState {
         }
         self.aborted += 1;
         tracing::warn!(%wallet, %session, %code, ?culprits, "key generation failed");
-        answer(waiters, &Err(Failure { code, reason, culprits }));
+        let failure = Failure { code, reason, culprits };
+        answer(late, &Err(failure.clone()));
+        answer(waiters, &Err(failure));
     }
 }

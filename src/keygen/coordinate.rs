@@ -50,6 +50,18 @@ impl KeygenState {
         }
     }
 
+    /// A client asks for a wallet whose shares are pending here: the request that makes it may be answered already, by
+    /// a node that was faster.
+    pub(super) fn await_pending(&mut self, prepared: &Prepared, reply: Waiter) {
+        let is_under_way = |run: &&mut Run| run.content == prepared.content && run.phase != Phase::FailedStoring;
+        match self.runs.get_mut(prepared.request.wallet()).filter(is_under_way) {
+            Some(run) => run.late.push(reply),
+            None => {
+                let _ = reply.send(Err(Failure::new(Code::SessionDuplicate, NOT_SETTLED)));
+            }
+        }
+    }
+
     /// Writes the sheet of a new wallet, if all nodes are ready.
     fn propose(&self, prepared: &Prepared) -> Result<SheetContext, Failure> {
         let ready = self.view.ready();
@@ -129,7 +141,8 @@ impl KeygenState {
             Ok(()) => {
                 let commit = Commit::new(sheet.sheet.participants.iter().map(|member| member.node).collect());
                 let wallet = wallet.clone();
-                self.runs.insert(wallet, Run { content, waiters, sheet, phase: Phase::Session, commit, own: None });
+                let (late, phase) = (Vec::new(), Phase::Session);
+                self.runs.insert(wallet, Run { content, waiters, late, sheet, phase, commit, own: None });
                 Ok(())
             }
             Err(error) => {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::KeygenMsg;
-use super::actor::NOT_SETTLED;
 use super::pending::Pending;
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
@@ -112,6 +111,8 @@ pub(super) struct Prepared {
 pub(super) enum Admitted {
     /// A new wallet.
     New(Prepared),
+    /// Shares of a wallet of that name are pending here.
+    Pending(Prepared),
     /// The same request made the wallet before.
     Exists(Arc<WalletCertificate>),
 }
@@ -160,7 +161,7 @@ impl KeygenArgs {
             let pending = self.storage.get(Family::Shares, pending_key(wallet)).await;
             return match pending.map_err(|error| storage_failure(&error))? {
                 None => Ok(Admitted::New(Prepared { request, content })),
-                Some(_) => Err(Failure::new(Code::SessionDuplicate, NOT_SETTLED)),
+                Some(_) => Ok(Admitted::Pending(Prepared { request, content })),
             };
         };
         let stored = self.storage.get(Family::Results, content_key(wallet)).await.map_err(|e| storage_failure(&e))?;
@@ -209,6 +210,7 @@ impl KeygenArgs {
         }
         match self.prepare(request).await.map_err(|failure| failure.code)? {
             Admitted::New(prepared) => Ok((sheet, prepared)),
+            Admitted::Pending(_) => Err(Code::SessionDuplicate),
             Admitted::Exists(_) => Err(Code::KeyAlreadyExists),
         }
     }

@@ -29,6 +29,8 @@ pub(super) enum Phase {
 pub(super) struct Run {
     pub content: [u8; 32],
     pub waiters: Vec<Waiter>,
+    /// Those who asked when shares were pending: to them, the wallet is one that was there.
+    pub late: Vec<Waiter>,
     pub sheet: Arc<SheetContext>,
     pub phase: Phase,
     /// The members' signatures; those of faster members come before this node has stored its shares.

@@ -1,10 +1,11 @@
 //! The handle of a running node: how gateways, the demo and tests speak to it.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorRef};
+use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,7 @@ use crate::keygen::{Generated, KeygenMsg};
 use crate::metrics::{Kind, Recorder};
 use crate::registry::View;
 use crate::signing::{Signed, SigningMsg};
+use crate::storage::StorageError;
 use crate::supervision::{Address, CallError};
 use crate::wallet::WalletCertificate;
 use crate::wire::request::{KeygenRequest, SignRequest};
@@ -26,8 +28,30 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A node did not start.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to start the node: {0}")]
-pub struct StartError(String);
+pub enum StartError {
+    /// Its store does not open.
+    #[error(transparent)]
+    Storage(StorageError),
+    /// Anything else.
+    #[error("failed to start the node: {0}")]
+    Failed(String),
+}
+
+impl StartError {
+    /// Finds the store's own error below those of the actors that were to start.
+    fn of(error: &SpawnErr) -> Self {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+        let mut innermost = error.to_string();
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<StorageError>() {
+                return Self::Storage(error.clone());
+            }
+            innermost = error.to_string();
+            cause = error.source();
+        }
+        Self::Failed(innermost)
+    }
+}
 
 /// A running node.
 pub struct NodeHandle {
@@ -50,7 +74,7 @@ impl NodeHandle {
     /// When an actor does not start; the text says which problem to mend.
     pub async fn start(args: NodeArgs) -> Result<Self, StartError> {
         let id = args.identity.id();
-        let refuse = |problem: &dyn std::fmt::Display| StartError(problem.to_string());
+        let refuse = |problem: &dyn std::fmt::Display| StartError::Failed(problem.to_string());
         args.peers.confirm(&args.identity).map_err(|error| refuse(&error))?;
         args.policy.check_threshold(args.settings.threshold).map_err(|error| refuse(&error))?;
         if usize::from(args.settings.threshold.parties()) != args.peers.members().len() {
@@ -64,8 +88,7 @@ impl NodeHandle {
         let health = args.health.as_ref().map(Endpoint::address);
         let (sender, views) = watch::channel(Arc::new(View::empty(id, args.peers.ids())));
         let root = Root { args, addresses: addresses.clone(), views: sender, recorder: recorder.clone() };
-        let (root, joined) =
-            Actor::spawn(None, NodeActor, root).await.map_err(|error| StartError(error.to_string()))?;
+        let (root, joined) = Actor::spawn(None, NodeActor, root).await.map_err(|error| StartError::of(&error))?;
         Ok(Self { id, addresses, views, recorder, health, root, joined, keygen_limit, signing_limit, stop_limit })
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Whatever an operator can get wrong is found before anything is started, and is a [`LaunchError::Setup`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -17,11 +18,11 @@ use crate::gateway::GatewaySettings;
 use crate::health::{BindError, Endpoint};
 use crate::identity::{IdentityError, NodeIdentity, PeerBook};
 use crate::nats::{self, Credentials, Options, Tls};
-use crate::node::{Gateway, NodeArgs, NodeHandle, Settings};
+use crate::node::{Gateway, NodeArgs, NodeHandle, Settings, StartError};
 use crate::registry::{KvDiscovery, KvOptions};
 use crate::secret::SecretBytes;
 use crate::session::CryptoPool;
-use crate::storage::{Argon2Params, KeySource, Owner, StorageArguments, StoreOptions};
+use crate::storage::{Argon2Params, KeySource, Owner, StorageArguments, StorageError, StoreOptions};
 use crate::transport::nats::NatsBroker;
 
 /// A node was not started.
@@ -42,6 +43,14 @@ pub enum LaunchError {
     /// The broker cannot be used.
     #[error(transparent)]
     Nats(#[from] nats::ConnectError),
+    /// The store does not open.
+    #[error("{error} (in {})", folder.display())]
+    Store {
+        /// The store's folder.
+        folder: PathBuf,
+        /// The reason.
+        error: StorageError,
+    },
     /// Something failed to start.
     #[error("{0}")]
     Failed(String),
@@ -54,6 +63,16 @@ impl LaunchError {
         match self {
             Self::Config(_) | Self::Identity(_) | Self::Health(_) | Self::Setup(_) => true,
             Self::Nats(error) => !error.is_transient(),
+            Self::Store { error, .. } => matches!(
+                error,
+                StorageError::WrongKey
+                    | StorageError::WrongKeyKind { .. }
+                    | StorageError::InvalidKey { .. }
+                    | StorageError::NewerFormat { .. }
+                    | StorageError::OtherNode { .. }
+                    | StorageError::OtherCluster { .. }
+                    | StorageError::FolderUnusable { .. }
+            ),
             Self::Failed(_) => false,
         }
     }
@@ -91,8 +110,9 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
             StorageSecret::Key(key) => KeySource::key(key),
         },
     };
+    let store = config.node.data_dir.join(config.node.name.as_str());
     let options = StoreOptions {
-        folder: config.node.data_dir.join(config.node.name.as_str()),
+        folder: store.clone(),
         owner: Owner { cluster: config.cluster.id.clone(), node: identity.id() },
         argon2: Argon2Params::default(),
     };
@@ -122,7 +142,10 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
         gateway: Some(Gateway { settings: gateway_settings(config), connection: clients }),
         health,
     };
-    NodeHandle::start(args).await.map_err(|error| LaunchError::Failed(error.to_string()))
+    NodeHandle::start(args).await.map_err(|error| match error {
+        StartError::Storage(error) => LaunchError::Store { folder: store, error },
+        StartError::Failed(problem) => LaunchError::Failed(format!("failed to start the node: {problem}")),
+    })
 }
 
 fn gateway_settings(config: &Config) -> GatewaySettings {

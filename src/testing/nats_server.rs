@@ -97,6 +97,29 @@ impl NatsServer {
         config.clone_into(&mut self.config);
     }
 
+    /// The server's executable: what `NATS_SERVER` names, otherwise what the package's script finds or installs.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn executable() -> Result<PathBuf, ServerError> {
+        static FOUND: OnceLock<PathBuf> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        let path = match std::env::var_os("NATS_SERVER").filter(|path| !path.is_empty()) {
+            Some(path) => PathBuf::from(path),
+            None => {
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.cargo/nats-server");
+                let output = Command::new("sh").arg(script).output()?;
+                if !output.status.success() {
+                    return Err(ServerError::Missing(String::from_utf8_lossy(&output.stderr).into_owned()));
+                }
+                PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
+            }
+        };
+        Ok(FOUND.get_or_init(|| path).clone())
+    }
+
     async fn launch(&mut self) -> Result<(), ServerError> {
         let folder = self.folder.path();
         let (config, log, ports) = (folder.join("server.conf"), folder.join("log"), folder.join("ports"));
@@ -114,7 +137,7 @@ impl NatsServer {
         std::fs::create_dir(&ports)?;
         let mut process = Command::new("sh")
             .args(["-c", LEASH, "sh"])
-            .arg(executable()?)
+            .arg(Self::executable()?)
             .arg("--config")
             .arg(&config)
             .stdin(Stdio::piped())
@@ -159,24 +182,4 @@ fn answers(port: u16) -> bool {
         Ok(line)
     });
     greeting.is_ok_and(|line| line.starts_with("INFO "))
-}
-
-/// The server's executable: what `NATS_SERVER` names, otherwise what the package's script finds or installs.
-fn executable() -> Result<PathBuf, ServerError> {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(found) = FOUND.get() {
-        return Ok(found.clone());
-    }
-    let path = match std::env::var_os("NATS_SERVER").filter(|path| !path.is_empty()) {
-        Some(path) => PathBuf::from(path),
-        None => {
-            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.cargo/nats-server");
-            let output = Command::new("sh").arg(script).output()?;
-            if !output.status.success() {
-                return Err(ServerError::Missing(String::from_utf8_lossy(&output.stderr).into_owned()));
-            }
-            PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
-        }
-    };
-    Ok(FOUND.get_or_init(|| path).clone())
 }

@@ -10,7 +10,7 @@ use crate::identity::{Algorithm, Existing, NodeIdentity, PeerList, Protection, R
 use crate::ids::{ClusterId, NodeName, Threshold};
 use crate::secret::SecretBytes;
 
-/// The file with the process that runs the cluster.
+/// The file that names the process which runs the cluster, and is locked while it does.
 pub(super) const PID_FILE: &str = "cluster.pid";
 /// The cluster's name.
 const CLUSTER: &str = "local";

@@ -3,12 +3,14 @@
 mod files;
 mod processes;
 
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::files::{Layout, prepare};
 use self::processes::Processes;
@@ -86,9 +88,10 @@ fn run_until_stopped(args: StartArgs) -> Result<(), Failed> {
     // Interrupts are handled within: they stop the processes in good order.
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::Work(error.into()))?;
     runtime.block_on(async move {
-        if let Some(pid) = running(&layout) {
-            return Err(Failed::Usage(anyhow!("the cluster of {} runs already (process {pid})", layout.dir.display())));
-        }
+        let lock = Lock::take(&layout.pid_file()).map_err(Failed::Work)?;
+        let Some(_running) = lock else {
+            return Err(Failed::Usage(anyhow!("the cluster of {} runs already", layout.dir.display())));
+        };
         let mut processes = Processes::start(&layout, &args.nats_server).await.map_err(Failed::Work)?;
         let done = tokio::select! {
             done = serve(&layout, threshold) => done,
@@ -96,8 +99,6 @@ fn run_until_stopped(args: StartArgs) -> Result<(), Failed> {
             () = asked_to_stop() => Ok(()),
         };
         processes.stop().await;
-        // It is gone with the cluster; if not, its process is.
-        let _ = std::fs::remove_file(layout.pid_file());
         done
     })
 }
@@ -114,7 +115,6 @@ async fn serve(layout: &Layout, threshold: Threshold) -> Result<(), Failed> {
             layout.dir.display()
         )));
     }
-    std::fs::write(layout.pid_file(), std::process::id().to_string()).map_err(|error| Failed::Work(error.into()))?;
     tell(&usage(layout, threshold, begun.elapsed()))?;
     std::future::pending().await
 }
@@ -167,23 +167,50 @@ async fn asked_to_stop() {
     }
 }
 
-/// The process that runs the cluster of a folder.
-fn running(layout: &Layout) -> Option<i32> {
-    let pid: i32 = std::fs::read_to_string(layout.pid_file()).ok()?.trim().parse().ok()?;
-    test_kill_process(Pid::from_raw(pid)?).is_ok().then_some(pid)
+/// The file that the process which runs a cluster holds locked, with its process id in it. The lock ends with the
+/// process, however that ends: a file that is not locked says nothing, since its id may be another process's by now.
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it, unless another process has it.
+    fn take(path: &Path) -> anyhow::Result<Option<Self>> {
+        let failed = || format!("failed to lock {}", path.display());
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path).with_context(failed)?;
+        if !try_lock(&file).with_context(failed)? {
+            return Ok(None);
+        }
+        file.set_len(0).with_context(failed)?;
+        file.write_all(std::process::id().to_string().as_bytes()).with_context(failed)?;
+        Ok(Some(Self { _file: file }))
+    }
+}
+
+/// Takes the lock of an open file, unless another process has it.
+fn try_lock(file: &File) -> std::io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 fn stop(dir: &Path) -> anyhow::Result<()> {
-    let file = dir.join(files::PID_FILE);
-    let text = std::fs::read_to_string(&file).with_context(|| format!("no cluster runs in {}", dir.display()))?;
-    let pid =
-        text.trim().parse().ok().and_then(Pid::from_raw).with_context(|| format!("{} is damaged", file.display()))?;
-    if kill_process(pid, Signal::TERM).is_err() {
-        std::fs::remove_file(&file)?;
-        return Err(anyhow!("the cluster of {} is gone already", dir.display()));
+    let none = || format!("no cluster runs in {}", dir.display());
+    let path = dir.join(files::PID_FILE);
+    let mut file = File::open(&path).with_context(none)?;
+    if try_lock(&file)? {
+        return Err(anyhow!(none()));
     }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let pid =
+        text.trim().parse().ok().and_then(Pid::from_raw).with_context(|| format!("{} is damaged", path.display()))?;
+    kill_process(pid, Signal::TERM).with_context(|| format!("failed to stop process {pid:?}"))?;
     let until = Instant::now() + STOP_LIMIT;
-    while test_kill_process(pid).is_ok() {
+    while !try_lock(&file)? {
         if Instant::now() > until {
             return Err(anyhow!("the cluster does not stop: see {}/*.log", dir.display()));
         }

@@ -1,0 +1,281 @@
+//! One request: worked on by the node, its result published, and only then acknowledged.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::message::{AckKind, Acker};
+use async_nats::jetstream::{self, Message};
+use async_nats::{HeaderMap, header};
+
+use super::queue::{FIRST_PAUSE, LONGEST_PAUSE, Queue, Shared, Terms};
+use super::streams;
+use crate::error::{Code, Failure};
+use crate::metrics::Kind;
+use crate::wire::mpcium::{CLIENT_ID_HEADER, ClientId, EventError, KeygenEvent, MAX_DELIVERY_ATTEMPTS, SigningEvent};
+use crate::wire::request::{KeygenRequest, MAX_REQUEST_BYTES, RequestError, SignRequest};
+
+/// How often a result is offered to the server before the request is given back.
+const PUBLISH_ATTEMPTS: u32 = 3;
+
+/// What becomes of a message.
+enum Fate {
+    /// This result, and the message is done.
+    Answer { subject: String, id: String, body: Vec<u8> },
+    /// It is delivered again after this time.
+    GiveBack(Duration),
+    /// Another task here is at work on the same message, and will answer it.
+    Leave,
+}
+
+/// Brings one message to its fate.
+pub(super) async fn answer(shared: Arc<Shared>, queue: Queue, terms: Terms, message: Message) {
+    let (sequence, delivered) = match message.info() {
+        Ok(info) => (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(u64::MAX)),
+        Err(error) => {
+            tracing::error!(%error, "a message of a stream is none");
+            return;
+        }
+    };
+    let (message, acker) = message.split();
+    let client = message.headers.as_ref().and_then(|headers| headers.get(CLIENT_ID_HEADER));
+    let client = client.and_then(|text| match ClientId::try_from(text.as_str()) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            tracing::warn!(%error, "a request's result goes to everybody");
+            None
+        }
+    });
+    let losses = shared.connection.status().borrow().losses;
+    let request = Request { client, sequence, delivered, max_deliveries: terms.max_deliveries, losses };
+    let progress = terms.progress;
+    let fate = match queue {
+        Queue::Keygen => with_progress(&acker, progress, keygen(&shared, &request, &message.payload)).await,
+        Queue::Signing => with_progress(&acker, progress, sign(&shared, &request, &message.payload)).await,
+    };
+    let kind = match fate {
+        Fate::Answer { subject, id, body } => match publish(&shared.context, subject, &id, body).await {
+            Ok(()) => {
+                shared.counters.answered.fetch_add(1, Ordering::Relaxed);
+                AckKind::Ack
+            }
+            Err(error) => {
+                tracing::error!(id, %error, "failed to publish a result; its request is given back");
+                AckKind::Nak(Some(FIRST_PAUSE * 10))
+            }
+        },
+        Fate::GiveBack(pause) => {
+            shared.counters.given_back.fetch_add(1, Ordering::Relaxed);
+            AckKind::Nak(Some(pause))
+        }
+        Fate::Leave => return,
+    };
+    if let Err(error) = acker.ack_with(kind).await {
+        // It is delivered again, and leads to the same result under the same id.
+        tracing::warn!(%error, "failed to acknowledge a request");
+    }
+}
+
+/// How a request came.
+struct Request {
+    client: Option<ClientId>,
+    sequence: u64,
+    delivered: u64,
+    /// How often it is delivered at most.
+    max_deliveries: u64,
+    /// How often the broker had been lost when it came.
+    losses: u64,
+}
+
+impl Request {
+    /// The fate of a request that the node could not serve: an error, or another try where that may help.
+    fn refuse(&self, shared: &Shared, failure: &Failure, event: impl FnOnce(EventError) -> Fate) -> Fate {
+        // This node is full or stopping, or another one is at work on the request: nobody has failed yet.
+        let is_early = matches!(
+            failure.code,
+            Code::ConcurrencyLimit | Code::Cancelled | Code::SessionDuplicate | Code::Superseded
+        );
+        let is_passing = failure.code.is_retryable() && (self.has_lost_broker(shared) || shared.is_settling());
+        if !is_early && !is_passing {
+            return event(failure.into());
+        }
+        if self.delivered >= self.max_deliveries {
+            let reason = format!("delivered {} times; last: {}", self.delivered, failure.reason);
+            return event(EventError { code: MAX_DELIVERY_ATTEMPTS, reason });
+        }
+        let doublings = u32::try_from(self.delivered.saturating_sub(1)).unwrap_or(u32::MAX);
+        Fate::GiveBack(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE))
+    }
+
+    /// Whether the broker was lost while the request was at work: then no peer could be reached, and none is to blame.
+    fn has_lost_broker(&self, shared: &Shared) -> bool {
+        let status = shared.connection.status();
+        let status = status.borrow();
+        !status.connected || status.losses != self.losses
+    }
+}
+
+/// Marks a request as at work here, until dropped.
+struct Running<'a> {
+    shared: &'a Shared,
+    key: (Queue, String),
+}
+
+/// What a mark found.
+enum Mark<'a> {
+    /// Nobody is at work on it here.
+    Fresh(Running<'a>),
+    /// Another delivery of the same message is.
+    SameMessage,
+    /// Another message with the same name is.
+    Duplicate,
+}
+
+impl<'a> Running<'a> {
+    fn mark(shared: &'a Shared, queue: Queue, name: String, sequence: u64) -> Mark<'a> {
+        let key = (queue, name);
+        let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match running.get(&key) {
+            Some(&other) if other == sequence => Mark::SameMessage,
+            Some(_) => Mark::Duplicate,
+            None => {
+                running.insert(key.clone(), sequence);
+                Mark::Fresh(Running { shared, key })
+            }
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+fn duplicate() -> Failure {
+    Failure::new(Code::SessionDuplicate, "the same request is at work already")
+}
+
+async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
+    let fate = |event: KeygenEvent| Fate::Answer {
+        subject: event.subject(request.client.as_ref()),
+        id: event.message_id(request.client.as_ref(), request.sequence),
+        body: event.to_json(),
+    };
+    let parsed = match KeygenRequest::parse(payload) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            shared.desk.recorder.refused(Kind::Keygen, error.code());
+            return fate(KeygenEvent::failure(&text_field(payload, "wallet_id"), unparsed(&error)));
+        }
+    };
+    let wallet = parsed.wallet().clone();
+    let failed = |error: EventError| fate(KeygenEvent::failure(wallet.as_str(), error));
+    let _running = match Running::mark(shared, Queue::Keygen, wallet.to_string(), request.sequence) {
+        Mark::Fresh(running) => running,
+        Mark::SameMessage => return Fate::Leave,
+        Mark::Duplicate => return failed((&shared.desk.refused(Kind::Keygen, duplicate())).into()),
+    };
+    match shared.desk.generate(parsed).await {
+        // A wallet that is there already answers a message that was delivered before: its first node may have died
+        // after the wallet was made.
+        Ok(generated) if generated.fresh || request.delivered > 1 => {
+            let keys: Vec<_> = generated.certificate.record().keys.iter().map(|key| key.public_key()).collect();
+            fate(KeygenEvent::success(wallet.as_str(), &keys))
+        }
+        Ok(_) => failed((&Failure::new(Code::KeyAlreadyExists, "the wallet exists already")).into()),
+        Err(failure) => request.refuse(shared, &failure, failed),
+    }
+}
+
+async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
+    let fate = |event: SigningEvent| Fate::Answer {
+        subject: event.subject(request.client.as_ref()),
+        id: event.message_id(request.client.as_ref(), request.sequence),
+        body: event.to_json(),
+    };
+    let parsed = match SignRequest::parse(payload) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            shared.desk.recorder.refused(Kind::Sign(None), error.code());
+            let [network, wallet, name] =
+                ["network_internal_code", "wallet_id", "tx_id"].map(|f| text_field(payload, f));
+            return fate(SigningEvent::failure(&network, &wallet, &name, unparsed(&error)));
+        }
+    };
+    let (network, wallet) = (parsed.network_code().to_owned(), parsed.wallet().clone());
+    let name = parsed.request_id().clone();
+    let failed = |error: EventError| fate(SigningEvent::failure(&network, wallet.as_str(), name.as_str(), error));
+    // A wallet id has no line breaks.
+    let key = format!("{wallet}\n{name}");
+    let _running = match Running::mark(shared, Queue::Signing, key, request.sequence) {
+        Mark::Fresh(running) => running,
+        Mark::SameMessage => return Fate::Leave,
+        Mark::Duplicate => {
+            return failed((&shared.desk.refused(Kind::Sign(Some(parsed.scheme())), duplicate())).into());
+        }
+    };
+    match shared.desk.sign(parsed).await {
+        Ok(signed) => fate(SigningEvent::success(&network, wallet.as_str(), name.as_str(), &signed.signature)),
+        Err(failure) => request.refuse(shared, &failure, failed),
+    }
+}
+
+fn unparsed(error: &RequestError) -> EventError {
+    EventError { code: error.code().into(), reason: error.to_string() }
+}
+
+/// A member of something that is no request, as far as it can be read: its client should know which one is meant.
+fn text_field(payload: &[u8], name: &str) -> String {
+    /// Longer ones are nobody's.
+    const LONGEST: usize = 256;
+    let object: Option<serde_json::Value> =
+        (payload.len() <= MAX_REQUEST_BYTES).then(|| serde_json::from_slice(payload).ok()).flatten();
+    let text = object.as_ref().and_then(|object| object.get(name)).and_then(serde_json::Value::as_str);
+    text.filter(|text| text.len() <= LONGEST).unwrap_or_default().to_owned()
+}
+
+/// Tells the server from time to time that the request is at work, until it is through.
+async fn with_progress(acker: &Acker, every: Duration, work: impl Future<Output = Fate>) -> Fate {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            fate = &mut work => return fate,
+            () = tokio::time::sleep(every) => {
+                if let Err(error) = acker.ack_with(AckKind::Progress).await {
+                    tracing::debug!(%error, "failed to report progress");
+                }
+            }
+        }
+    }
+}
+
+/// Publishes a result, and returns when the server has it.
+async fn publish(
+    context: &jetstream::Context,
+    subject: String,
+    id: &str,
+    body: Vec<u8>,
+) -> Result<(), jetstream::context::PublishError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::NATS_MESSAGE_ID, id);
+    let body = bytes::Bytes::from(body);
+    for attempt in 1.. {
+        let published = match context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await {
+            Ok(acknowledged) => acknowledged.await.map(drop),
+            Err(error) => Err(error),
+        };
+        match published {
+            Err(error) if attempt < PUBLISH_ATTEMPTS => {
+                tracing::warn!(%error, attempt, "a result did not reach its stream");
+                // Somebody may have deleted it.
+                if let Err(error) = streams::results(context).await {
+                    tracing::warn!(%error, "there is no stream for results");
+                }
+                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! A cluster of processes on a server of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate::client::{Client, Options};
+use quorate::identity::{Algorithm, Existing, NodeIdentity, PeerList, Protection, RequestKey, RequestKeyFiles};
+use quorate::ids::NodeName;
+use quorate::testing::NatsServer;
+use quorate::wire::native::{Health, NodeStatus};
+use tempfile::TempDir;
+
+use crate::node::Node;
+use crate::until;
+
+/// The chain code of all clusters here.
+pub(crate) const CHAIN_CODE: [u8; 32] = [0x2a; 32];
+/// How long the nodes may take to say how they are.
+const STATUS: Duration = Duration::from_millis(500);
+
+/// The files of a cluster.
+pub(crate) struct Files {
+    folder: TempDir,
+    pub(crate) peers: PeerList,
+    pub(crate) initiator: RequestKey,
+}
+
+impl Files {
+    /// Identities of three nodes and of an initiator.
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let peers = PeerList::generate(3).unwrap();
+        peers.save(&folder.path().join("peers.json"), Existing::Keep).unwrap();
+        let identities = folder.path().join("identity");
+        std::fs::create_dir(&identities).unwrap();
+        for (name, id) in peers.nodes() {
+            let identity = NodeIdentity::generate(name.clone(), *id).unwrap();
+            identity.save(&identities, Protection::FileMode, Existing::Keep).unwrap();
+        }
+        let initiator = RequestKey::generate(algorithm).unwrap();
+        let name: NodeName = RequestKeyFiles::DEFAULT_INITIATOR.parse().unwrap();
+        let files = RequestKeyFiles::initiator(folder.path(), &name);
+        files.save(&initiator, Protection::FileMode, Existing::Keep).unwrap();
+        Self { folder, peers, initiator }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file that all nodes start with.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A configuration of ours, with `more` at its end.
+    pub(crate) fn configure(&self, url: &str, more: &str) {
+        self.write("storage-key", &"5a".repeat(32));
+        let (public, algorithm) = (self.initiator.public(), self.initiator.algorithm());
+        let algorithm = if algorithm == Algorithm::P256 { "p256" } else { "ed25519" };
+        let text = format!(
+            "[cluster]\nid = \"tested\"\nthreshold = 2\nchain_code = \"{}\"\n[nats]\nservers = [\"nats://{url}\"]\n\
+             [storage]\nkey_file = \"storage-key\"\n[health]\nenabled = false\n\
+             [policy.initiator]\nalgorithm = \"{algorithm}\"\npublic_key = \"{public}\"\n{more}",
+            hex::encode(CHAIN_CODE)
+        );
+        self.write("quorate.toml", &text);
+    }
+}
+
+/// Three nodes, of which two sign.
+pub(crate) struct Cluster {
+    pub(crate) server: NatsServer,
+    pub(crate) files: Files,
+    /// How each node is started, after its name.
+    args: Vec<String>,
+    pub(crate) nodes: Vec<Option<Node>>,
+    pub(crate) client: Client,
+}
+
+impl Cluster {
+    /// Starts all nodes, and returns when every pair of them can work together.
+    pub(crate) async fn start(server: NatsServer, files: Files, id: &str, args: &[&str]) -> Self {
+        let options = Options::new([server.url()], "test");
+        let client = Client::connect(&options, id.parse().unwrap()).await.unwrap();
+        let args = args.iter().map(ToString::to_string).collect();
+        let mut cluster = Self { server, files, args, nodes: vec![None, None, None], client };
+        for number in 0..3 {
+            cluster.start_node(number).await;
+        }
+        cluster.until_complete().await;
+        cluster
+    }
+
+    /// One that is configured with a file of ours.
+    pub(crate) async fn of_ours(server: NatsServer, files: Files, more: &str) -> Self {
+        files.configure(&server.url(), more);
+        Self::start(server, files, "tested", &["-c", "quorate.toml"]).await
+    }
+
+    pub(crate) async fn start_node(&mut self, number: usize) {
+        let name = self.files.peers.nodes()[number].0.to_string();
+        let mut args = vec!["start", "-n", &name];
+        args.extend(self.args.iter().map(String::as_str));
+        let node = Node::start(self.files.path(), &format!("{name}.log"), &args).await;
+        self.nodes[number] = Some(node);
+    }
+
+    pub(crate) async fn kill_node(&mut self, number: usize) {
+        self.nodes[number].take().unwrap().kill().await;
+    }
+
+    pub(crate) async fn stop_node(&mut self, number: usize) {
+        self.nodes[number].take().unwrap().stop().await;
+    }
+
+    /// Waits until those nodes that run all see `condition`.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&NodeStatus) -> bool) {
+        let running = self.nodes.iter().flatten().count();
+        until(what, async || {
+            let nodes = self.client.status(STATUS).await.unwrap_or_default();
+            (nodes.len() == running && nodes.iter().all(&condition)).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn until_complete(&self) {
+        let complete =
+            |node: &NodeStatus| node.health == Health::All && node.peers.iter().all(|peer| peer.ready && peer.paired);
+        self.until("all nodes are ready and paired", complete).await;
+    }
+
+    /// Stops all nodes in good order.
+    pub(crate) async fn stop(mut self) {
+        let running: Vec<Node> = self.nodes.iter_mut().filter_map(Option::take).collect();
+        futures_util::future::join_all(running.into_iter().map(Node::stop)).await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (number, node) in self.nodes.iter().enumerate() {
+                if let Some(node) = node {
+                    eprintln!("---- node {number}\n{}", node.log());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Real `quorate` processes and a real NATS server, used by clients that are written here after mpcium's.
+//!
+//! | module | cluster | claims |
+//! |---|---|---|
+//! | `contract` | takes requests as mpcium's clients sign them | the wire to the byte, error codes, the native API, the commands |
+//! | `guarded` | asks for complete signatures and approvals, in streams that others made | who may ask, and with what |
+//! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
+//! | `crashes` | everything is killed at some time | each request is answered once |
+//! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails should stop")]
+
+mod client;
+mod cluster;
+mod contract;
+mod crashes;
+mod guarded;
+mod node;
+mod operators;
+mod start;
+mod verify;
+
+use std::time::Duration;
+
+/// How long anything may take that is to happen, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often is looked whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What happens in time.
+async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, happens).await {
+        Ok(happened) => happened,
+        Err(_) => panic!("not in time: {what}"),
+    }
+}
+
+/// Waits until `condition` gives something.
+async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = condition().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    soon(what, looking).await
+}

@@ -1,0 +1,87 @@
+//! A process of the program under test. It ends with its value, and with the test's process however that ends.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::soon;
+
+/// Runs a program, says its process id, and kills it when standard input is closed.
+const LEASH: &str = r#"exec 3<&0
+log=$1; shift
+"$@" </dev/null >"$log" 2>&1 3<&- & pid=$!
+(cat <&3 >/dev/null; kill -9 "$pid") >/dev/null 2>&1 & watcher=$!
+echo "$pid"
+wait "$pid"; code=$?
+kill "$watcher"
+exit "$code""#;
+
+/// A process that was started.
+pub(crate) struct Node {
+    leash: Child,
+    /// Closed, it ends the process.
+    _held: ChildStdin,
+    pid: Pid,
+    log: PathBuf,
+}
+
+/// The program, in an environment without any setting of ours.
+pub(crate) fn quorate(folder: &Path) -> std::process::Command {
+    clean(std::process::Command::new(env!("CARGO_BIN_EXE_quorate")), folder)
+}
+
+fn clean(mut command: std::process::Command, folder: &Path) -> std::process::Command {
+    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("QUORATE_"));
+    ours.for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command.env_remove("RUST_LOG").current_dir(folder);
+    command
+}
+
+impl Node {
+    /// Starts the program in `folder`; what it prints goes into the file `log` there.
+    pub(crate) async fn start(folder: &Path, log: &str, args: &[&str]) -> Self {
+        let log = folder.join(log);
+        std::fs::write(&log, "").unwrap();
+        let mut command = clean(std::process::Command::new("sh"), folder);
+        command.args(["-c", LEASH, "sh"]).arg(&log).arg(env!("CARGO_BIN_EXE_quorate")).args(args);
+        // The shell would tell how the process ended, and so does its exit code.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut leash = Command::from(command).spawn().unwrap();
+        let held = leash.stdin.take().unwrap();
+        let mut said = BufReader::new(leash.stdout.take().unwrap()).lines();
+        let pid = soon("a process starts", said.next_line()).await.unwrap().unwrap();
+        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        Self { leash, _held: held, pid, log }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    /// Waits for its end, and gives its exit code; 128 and the signal if one ended it.
+    pub(crate) async fn ended(&mut self) -> i32 {
+        soon("a process ends", self.leash.wait()).await.unwrap().code().unwrap()
+    }
+
+    /// Kills it, and returns when it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.signal(Signal::KILL);
+        assert_eq!(self.ended().await, 137);
+    }
+
+    /// Asks it to stop, and returns when it has stopped in good order.
+    pub(crate) async fn stop(mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().await, 0, "{}", self.log());
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
