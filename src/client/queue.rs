@@ -22,8 +22,8 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const MAX_DELIVER: i64 = 3;
 /// How long one pull waits for results.
 const PULL: Duration = Duration::from_secs(5);
-/// The most results fetched at a time.
-const FETCHED: usize = 64;
+/// How many results are fetched at a time: one that is fetched and not taken counts as delivered all the same.
+const FETCHED: usize = 1;
 
 /// A client whose requests and results wait in streams. Clones share the connection.
 #[derive(Clone)]
@@ -135,7 +135,10 @@ impl<T: DeserializeOwned> Results<T> {
             self.batch = Some(batch);
             let event = serde_json::from_slice(&message.payload);
             let kind = if event.is_ok() { AckKind::Ack } else { AckKind::Term };
-            message.double_ack_with(kind).await.map_err(|error| ClientError::Broker(error.to_string()))?;
+            if let Err(error) = message.double_ack_with(kind).await {
+                // It may come again; it must not be lost.
+                tracing::warn!(%error, "failed to acknowledge a result");
+            }
             match event {
                 Ok(event) => return Ok(event),
                 Err(error) => tracing::warn!(%error, "a message among the results is none"),

@@ -154,7 +154,7 @@ impl Translator<'_> {
         if self.text("environment")?.as_deref() == Some("production") {
             self.set("environment", "nats.tls.required", true);
         }
-        self.authorization();
+        self.authorization()?;
         let storage_passphrase = self.secret(STORAGE_PASSPHRASE, "storage.passphrase_file")?;
         let nats_password = self.secret(NATS_PASSWORD, "nats.password_file")?;
         self.unused();
@@ -206,12 +206,18 @@ impl Translator<'_> {
         Ok(())
     }
 
-    fn authorization(&mut self) {
-        let enabled = self.fields.take("authorization.enabled").map(untexted).and_then(|value| value.to_bool());
+    fn authorization(&mut self) -> Result<(), ConfigError> {
+        const KEY: &str = "authorization.enabled";
+        let enabled = match self.fields.take(KEY) {
+            None => false,
+            // Whoever meant to switch approvals on must not get none.
+            Some(value) => switch(&value)
+                .ok_or_else(|| ConfigError::key(KEY, "it is neither true nor false", "write true or false"))?,
+        };
         let required = self.fields.take("authorization.required_authorizers");
         let keys = self.fields.take(AUTHORIZER_KEYS);
-        if enabled != Some(true) {
-            return;
+        if !enabled {
+            return Ok(());
         }
         if let Some(required) = required {
             self.set("authorization.required_authorizers", "policy.required_authorizers", required);
@@ -225,6 +231,7 @@ impl Translator<'_> {
             Some(other) => self.set(AUTHORIZER_KEYS, "policy.authorizers", other),
             None => {}
         }
+        Ok(())
     }
 
     /// An authorizer's key, given as a section or as the bare text of an Ed25519 key.
@@ -323,5 +330,36 @@ fn untexted(value: Value) -> Value {
         Value::String(_, text) if text.eq_ignore_ascii_case("false") => Value::from(false),
         Value::String(_, text) => text.parse::<u64>().map_or(value, Value::from),
         _ => value,
+    }
+}
+
+/// A switch as mpcium reads it: what Go's `strconv.ParseBool` takes, and numbers.
+fn switch(value: &Value) -> Option<bool> {
+    let text = match value {
+        Value::Bool(_, on) => return Some(*on),
+        Value::Num(_, number) => number.to_u32()?.to_string(),
+        Value::String(_, text) => text.clone(),
+        _ => return None,
+    };
+    match text.as_str() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switch__should_take_what_go_takes_and_nothing_else() {
+        let values = [Value::from(true), Value::from("1"), Value::from("t"), Value::from(1_u8), Value::from("True")];
+        assert!(values.iter().all(|value| switch(value) == Some(true)));
+        assert_eq!([Value::from("f"), Value::from(0_u8), Value::from(false)].map(|v| switch(&v)), [Some(false); 3]);
+        for value in [Value::from("yes"), Value::from(2_u8), Value::from(""), Value::from(-1_i8), Value::from(1.0_f64)]
+        {
+            assert_eq!(switch(&value), None, "{value:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::GatewaySettings;
 use super::desk::Desk;
@@ -129,17 +129,13 @@ impl Actor for GatewayActor {
 
 impl GatewayState {
     /// Starts a serving task, and has its end reported.
-    fn spawn(
-        &mut self,
-        myself: &ActorRef<GatewayMsg>,
-        serving: impl Future<Output = Result<(), JoinError>> + Send + 'static,
-    ) {
+    fn spawn(&mut self, myself: &ActorRef<GatewayMsg>, serving: impl Future<Output = ()> + Send + 'static) {
         let (task, myself) = (tokio::spawn(serving), myself.clone());
         self.running += 1;
         let abort = task.abort_handle();
         self.serving.push(tokio::spawn(async move {
             let _aborted_with_this = AbortOnDrop(abort);
-            let ended = task.await.and_then(|served| served).map_err(|error| TaskFailed(error.to_string()));
+            let ended = task.await.map_err(|error| TaskFailed(error.to_string()));
             // A gateway that is gone has nothing left to watch.
             let _ = myself.cast(GatewayMsg::Ended(ended));
         }));

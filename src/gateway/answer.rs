@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use async_nats::jetstream::message::{AckKind, Acker};
 use async_nats::jetstream::{self, Message};
-use async_nats::{HeaderMap, header};
+use async_nats::{HeaderMap, HeaderValue, header};
 
 use super::queue::{FIRST_PAUSE, LONGEST_PAUSE, Queue, Shared, Terms};
 use super::streams;
 use crate::error::{Code, Failure};
 use crate::metrics::Kind;
-use crate::wire::mpcium::{CLIENT_ID_HEADER, ClientId, EventError, KeygenEvent, MAX_DELIVERY_ATTEMPTS, SigningEvent};
+use crate::wire::mpcium::{
+    CLIENT_ID_HEADER, ClientId, EventError, KeygenEvent, MAX_DELIVERY_ATTEMPTS, MessageKey, SigningEvent,
+};
 use crate::wire::request::{KeygenRequest, MAX_REQUEST_BYTES, RequestError, SignRequest};
 
 /// How often a result is offered to the server before the request is given back.
 const PUBLISH_ATTEMPTS: u32 = 3;
+/// How often a request is acknowledged before it is left to be delivered again.
+const ACK_ATTEMPTS: u32 = 3;
 
 /// What becomes of a message.
 enum Fate {
@@ -30,14 +34,22 @@ enum Fate {
 
 /// Brings one message to its fate.
 pub(super) async fn answer(shared: Arc<Shared>, queue: Queue, terms: Terms, message: Message) {
-    let (sequence, delivered) = match message.info() {
-        Ok(info) => (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(u64::MAX)),
+    let (key, delivered) = match message.info() {
+        Ok(info) => {
+            let key = MessageKey { sequence: info.stream_sequence, taken_at: info.published.unix_timestamp_nanos() };
+            (key, u64::try_from(info.delivered).unwrap_or(u64::MAX))
+        }
         Err(error) => {
             tracing::error!(%error, "a message of a stream is none");
             return;
         }
     };
     let (message, acker) = message.split();
+    if shared.answered(queue).contains(&key) {
+        // Only the acknowledgement was lost. What it was answered with stands.
+        acknowledge(&acker).await;
+        return;
+    }
     let client = message.headers.as_ref().and_then(|headers| headers.get(CLIENT_ID_HEADER));
     let client = client.and_then(|text| match ClientId::try_from(text.as_str()) {
         Ok(client) => Some(client),
@@ -46,45 +58,70 @@ pub(super) async fn answer(shared: Arc<Shared>, queue: Queue, terms: Terms, mess
             None
         }
     });
-    let losses = shared.connection.status().borrow().losses;
-    let request = Request { client, sequence, delivered, max_deliveries: terms.max_deliveries, losses };
-    let progress = terms.progress;
-    let fate = match queue {
-        Queue::Keygen => with_progress(&acker, progress, keygen(&shared, &request, &message.payload)).await,
-        Queue::Signing => with_progress(&acker, progress, sign(&shared, &request, &message.payload)).await,
+    let request = Request {
+        client,
+        message: key,
+        delivered,
+        max_deliveries: terms.max_deliveries,
+        losses: shared.connection.status().borrow().losses,
+        link_losses: shared.desk.links.borrow().losses,
     };
-    let kind = match fate {
-        Fate::Answer { subject, id, body } => match publish(&shared.context, subject, &id, body).await {
-            Ok(()) => {
-                shared.counters.answered.fetch_add(1, Ordering::Relaxed);
-                AckKind::Ack
-            }
-            Err(error) => {
-                tracing::error!(id, %error, "failed to publish a result; its request is given back");
-                AckKind::Nak(Some(FIRST_PAUSE * 10))
-            }
-        },
-        Fate::GiveBack(pause) => {
-            shared.counters.given_back.fetch_add(1, Ordering::Relaxed);
-            AckKind::Nak(Some(pause))
+    let work = async {
+        let fate = match queue {
+            Queue::Keygen => keygen(&shared, &request, &message.payload).await,
+            Queue::Signing => sign(&shared, &request, &message.payload).await,
+        };
+        match fate {
+            Fate::Answer { subject, id, body } => match publish(&shared.context, subject, &id, body).await {
+                Ok(()) => Some(None),
+                Err(error) => {
+                    tracing::error!(id, %error, "failed to publish a result; its request is given back");
+                    Some(Some(FIRST_PAUSE * 10))
+                }
+            },
+            Fate::GiveBack(pause) => Some(Some(pause)),
+            Fate::Leave => None,
         }
-        Fate::Leave => return,
     };
-    if let Err(error) = acker.ack_with(kind).await {
-        // It is delivered again, and leads to the same result under the same id.
-        tracing::warn!(%error, "failed to acknowledge a request");
+    match with_progress(&acker, terms.progress, work).await {
+        Some(None) => {
+            shared.counters.answered.fetch_add(1, Ordering::Relaxed);
+            shared.answered(queue).insert(key);
+            acknowledge(&acker).await;
+        }
+        Some(Some(pause)) => {
+            shared.counters.given_back.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = acker.ack_with(AckKind::Nak(Some(pause))).await {
+                // The server finds out by itself, only later.
+                tracing::warn!(%error, "failed to give a request back");
+            }
+        }
+        None => {}
+    }
+}
+
+/// Tells the server that a request is done, until it says that it knows.
+async fn acknowledge(acker: &Acker) {
+    for attempt in 1..=ACK_ATTEMPTS {
+        match acker.double_ack().await {
+            Ok(()) => return,
+            // It is delivered again, and leads to the same result under the same id.
+            Err(error) => tracing::warn!(%error, attempt, "failed to acknowledge a request"),
+        }
     }
 }
 
 /// How a request came.
 struct Request {
     client: Option<ClientId>,
-    sequence: u64,
+    message: MessageKey,
     delivered: u64,
     /// How often it is delivered at most.
     max_deliveries: u64,
-    /// How often the broker had been lost when it came.
+    /// How often the broker had been lost when it came, as clients reach it.
     losses: u64,
+    /// The same, as the links do.
+    link_losses: u64,
 }
 
 impl Request {
@@ -100,18 +137,29 @@ impl Request {
             return event(failure.into());
         }
         if self.delivered >= self.max_deliveries {
-            let reason = format!("delivered {} times; last: {}", self.delivered, failure.reason);
-            return event(EventError { code: MAX_DELIVERY_ATTEMPTS, reason });
+            return event(self.worn(&failure.reason));
         }
         let doublings = u32::try_from(self.delivered.saturating_sub(1)).unwrap_or(u32::MAX);
         Fate::GiveBack(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE))
     }
 
+    /// Whether it was delivered more often than any request that can be served needs: it may be what ends those who
+    /// work on it.
+    fn is_worn(&self) -> bool {
+        self.delivered > self.max_deliveries
+    }
+
+    fn worn(&self, last: &str) -> EventError {
+        let reason = format!("delivered {} times; last: {last}", self.delivered);
+        EventError { code: MAX_DELIVERY_ATTEMPTS, reason }
+    }
+
     /// Whether the broker was lost while the request was at work: then no peer could be reached, and none is to blame.
     fn has_lost_broker(&self, shared: &Shared) -> bool {
-        let status = shared.connection.status();
-        let status = status.borrow();
-        !status.connected || status.losses != self.losses
+        let (status, links) = (shared.connection.status(), shared.desk.links.clone());
+        let (status, links) = (status.borrow(), links.borrow());
+        let usable = status.connected && links.connected && shared.desk.views.borrow().able;
+        !usable || status.losses != self.losses || links.losses != self.link_losses
     }
 }
 
@@ -132,14 +180,14 @@ enum Mark<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn mark(shared: &'a Shared, queue: Queue, name: String, sequence: u64) -> Mark<'a> {
+    fn mark(shared: &'a Shared, queue: Queue, name: String, message: MessageKey) -> Mark<'a> {
         let key = (queue, name);
         let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
         match running.get(&key) {
-            Some(&other) if other == sequence => Mark::SameMessage,
+            Some(&other) if other == message => Mark::SameMessage,
             Some(_) => Mark::Duplicate,
             None => {
-                running.insert(key.clone(), sequence);
+                running.insert(key.clone(), message);
                 Mark::Fresh(Running { shared, key })
             }
         }
@@ -159,7 +207,7 @@ fn duplicate() -> Failure {
 async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     let fate = |event: KeygenEvent| Fate::Answer {
         subject: event.subject(request.client.as_ref()),
-        id: event.message_id(request.client.as_ref(), request.sequence),
+        id: event.message_id(request.client.as_ref(), request.message),
         body: event.to_json(),
     };
     let parsed = match KeygenRequest::parse(payload) {
@@ -171,7 +219,10 @@ async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     };
     let wallet = parsed.wallet().clone();
     let failed = |error: EventError| fate(KeygenEvent::failure(wallet.as_str(), error));
-    let _running = match Running::mark(shared, Queue::Keygen, wallet.to_string(), request.sequence) {
+    if request.is_worn() {
+        return failed(request.worn("its nodes did not answer"));
+    }
+    let _running = match Running::mark(shared, Queue::Keygen, wallet.to_string(), request.message) {
         Mark::Fresh(running) => running,
         Mark::SameMessage => return Fate::Leave,
         Mark::Duplicate => return failed((&shared.desk.refused(Kind::Keygen, duplicate())).into()),
@@ -191,7 +242,7 @@ async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
 async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     let fate = |event: SigningEvent| Fate::Answer {
         subject: event.subject(request.client.as_ref()),
-        id: event.message_id(request.client.as_ref(), request.sequence),
+        id: event.message_id(request.client.as_ref(), request.message),
         body: event.to_json(),
     };
     let parsed = match SignRequest::parse(payload) {
@@ -206,9 +257,12 @@ async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     let (network, wallet) = (parsed.network_code().to_owned(), parsed.wallet().clone());
     let name = parsed.request_id().clone();
     let failed = |error: EventError| fate(SigningEvent::failure(&network, wallet.as_str(), name.as_str(), error));
+    if request.is_worn() {
+        return failed(request.worn("its nodes did not answer"));
+    }
     // A wallet id has no line breaks.
     let key = format!("{wallet}\n{name}");
-    let _running = match Running::mark(shared, Queue::Signing, key, request.sequence) {
+    let _running = match Running::mark(shared, Queue::Signing, key, request.message) {
         Mark::Fresh(running) => running,
         Mark::SameMessage => return Fate::Leave,
         Mark::Duplicate => {
@@ -232,15 +286,17 @@ fn text_field(payload: &[u8], name: &str) -> String {
     let object: Option<serde_json::Value> =
         (payload.len() <= MAX_REQUEST_BYTES).then(|| serde_json::from_slice(payload).ok()).flatten();
     let text = object.as_ref().and_then(|object| object.get(name)).and_then(serde_json::Value::as_str);
-    text.filter(|text| text.len() <= LONGEST).unwrap_or_default().to_owned()
+    // It becomes part of a subject and of a header, in which control characters have no place.
+    let echoed = |text: &&str| text.len() <= LONGEST && !text.chars().any(char::is_control);
+    text.filter(echoed).unwrap_or_default().to_owned()
 }
 
 /// Tells the server from time to time that the request is at work, until it is through.
-async fn with_progress(acker: &Acker, every: Duration, work: impl Future<Output = Fate>) -> Fate {
+async fn with_progress<T>(acker: &Acker, every: Duration, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     loop {
         tokio::select! {
-            fate = &mut work => return fate,
+            done = &mut work => return done,
             () = tokio::time::sleep(every) => {
                 if let Err(error) = acker.ack_with(AckKind::Progress).await {
                     tracing::debug!(%error, "failed to report progress");
@@ -258,7 +314,11 @@ async fn publish(
     body: Vec<u8>,
 ) -> Result<(), jetstream::context::PublishError> {
     let mut headers = HeaderMap::new();
-    headers.insert(header::NATS_MESSAGE_ID, id);
+    match id.parse::<HeaderValue>() {
+        Ok(id) => headers.insert(header::NATS_MESSAGE_ID, id),
+        // Names are checked before: a result without an id is better than none.
+        Err(error) => tracing::error!(%error, "a result's id is no header"),
+    }
     let body = bytes::Bytes::from(body);
     for attempt in 1.. {
         let published = match context.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await {
@@ -278,4 +338,22 @@ async fn publish(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_field__should_echo_only_what_fits_a_subject_and_a_header() {
+        let field = |json: &str| text_field(json.as_bytes(), "tx_id");
+        assert_eq!(field(r#"{"tx_id":"tx-1","tx":7}"#), "tx-1");
+        for json in
+            [r#"{"tx_id":"a\nb"}"#, r#"{"tx_id":"a\rb"}"#, r#"{"tx_id":"\u0000"}"#, r#"{"tx_id":7}"#, "{}", "no"]
+        {
+            assert_eq!(field(json), "", "{json}");
+        }
+        let long = "x".repeat(257);
+        assert_eq!(field(&format!(r#"{{"tx_id":"{long}"}}"#)), "");
+    }
 }

@@ -18,6 +18,7 @@ use crate::registry::View;
 use crate::session::CryptoPool;
 use crate::signing::{Signed, SigningMsg};
 use crate::supervision::Address;
+use crate::transport::broker::Connection;
 use crate::wallet::WalletCertificate;
 use crate::wire::request::{KeygenRequest, SignRequest};
 
@@ -41,6 +42,8 @@ pub struct Desk {
     pub signing: Address<SigningMsg>,
     /// The membership as this node sees it.
     pub views: watch::Receiver<Arc<View>>,
+    /// The broker as the links reach it.
+    pub links: watch::Receiver<Connection>,
     /// Where keys are derived.
     pub pool: CryptoPool,
     /// How long a key generation may take.

@@ -10,11 +10,11 @@ use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::desk::{Desk, addresses, path_of};
-use super::queue::{FLUSH, Shared};
+use super::queue::{FLUSH, Shared, note};
 use crate::error::{Code, Failure};
 use crate::ids::Scheme;
 use crate::keys::Signature;
@@ -27,6 +27,8 @@ use crate::wire::native::{
 };
 use crate::wire::request::{KeygenRequest, SignRequest};
 
+/// What the subjects begin with on which clients take answers: `_INBOX.` and `_INBOX_<name>.` among them.
+const INBOX: &str = "_INBOX";
 /// One node of those that could answers.
 const QUEUE_GROUP: &str = "quorate";
 /// The longest question, in bytes: signed requests have a limit of their own.
@@ -35,10 +37,7 @@ const MAX_QUESTION_BYTES: usize = 128 * 1024;
 const MAX_QUERIES: usize = 64;
 
 /// Answers until `stop` turns true and what was taken is answered.
-///
-/// # Errors
-/// When a task panicked: the gateway is to be started anew.
-pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Receiver<bool>) -> Result<(), JoinError> {
+pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Receiver<bool>) {
     let client = shared.connection.client().clone();
     let mut questions = SelectAll::new();
     for operation in Operation::ALL {
@@ -79,7 +78,7 @@ pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Re
                     }
                 }
             }
-            Some(done) = work.join_next(), if !work.is_empty() => done?,
+            Some(done) = work.join_next(), if !work.is_empty() => note(&done),
             _ = stop.changed(), if !stopping => {
                 // Others in the queue group get what comes from now on; what has come already is answered.
                 stopping = true;
@@ -95,10 +94,9 @@ pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Re
         }
     }
     while let Some(done) = work.join_next().await {
-        done?;
+        note(&done);
     }
     shared.connection.flush(FLUSH).await;
-    Ok(())
 }
 
 /// The questions of one kind.
@@ -147,8 +145,14 @@ const fn kind(operation: Operation) -> Option<Kind> {
     }
 }
 
+/// Whether an answer may go there. The server does not ask whether the client may publish to what it names, and this
+/// node may: to streams, leases, other nodes.
+fn is_inbox(subject: &str) -> bool {
+    subject.starts_with(INBOX)
+}
+
 async fn reply(client: &Client, question: Message, answer: Vec<u8>) {
-    let Some(to) = question.reply else {
+    let Some(to) = question.reply.filter(|to| is_inbox(to)) else {
         tracing::debug!(subject = %question.subject, "a request without a place for its answer");
         return;
     };
@@ -277,5 +281,18 @@ pub(crate) fn status(desk: &Desk) -> NodeStatus {
         parties: desk.threshold.parties(),
         peers: peers.collect(),
         process: super::process::report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers__should_go_to_inboxes_only() {
+        assert!(["_INBOX.a.b", "_INBOX_team.c"].into_iter().all(is_inbox));
+        let others =
+            ["$JS.API.STREAM.PURGE.mpc", "$KV.b.k", "mpc.mpc_signing_result.complete", "quorate.c.v1.sign", ""];
+        assert!(!others.into_iter().any(is_inbox));
     }
 }

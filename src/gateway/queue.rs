@@ -1,8 +1,8 @@
 //! One stream of requests: pulled as far as there is room, while the node can do what they ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, PullConsumer, pull};
@@ -19,7 +19,7 @@ use super::streams;
 use crate::ids::Scheme;
 use crate::nats::Connection;
 use crate::registry::View;
-use crate::wire::mpcium::{KEYGEN, Requests, SIGNING};
+use crate::wire::mpcium::{KEYGEN, MessageKey, Requests, SIGNING};
 use crate::wire::native::Health;
 
 /// How long one pull waits for requests. A node that stops waits for the end of its last one.
@@ -34,6 +34,11 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) const FLUSH: Duration = Duration::from_secs(2);
 /// How often a request is delivered before it is answered with an error.
 const MAX_DELIVERIES: u64 = 20;
+
+/// How many answered messages are remembered, by queue.
+const MAX_ANSWERED: usize = 8192;
+/// The shortest pause between two reports of progress.
+const SHORTEST_PROGRESS: Duration = Duration::from_millis(100);
 
 /// Which stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +90,7 @@ impl Terms {
         let ack_wait = if config.ack_wait.is_zero() { streams::ACK_WAIT } else { config.ack_wait };
         let max_batch = positive(config.max_batch).and_then(|limit| usize::try_from(limit).ok());
         Self {
-            progress: ack_wait / 3,
+            progress: (ack_wait / 3).max(SHORTEST_PROGRESS),
             max_deliveries: positive(config.max_deliver).map_or(MAX_DELIVERIES, |limit| limit.min(MAX_DELIVERIES)),
             max_batch: max_batch.unwrap_or(usize::MAX),
         }
@@ -100,6 +105,30 @@ pub(super) struct Counters {
     pub given_back: AtomicU64,
 }
 
+/// The messages that were answered last: one that comes again needs no more than its acknowledgement.
+#[derive(Default)]
+pub(super) struct Answered {
+    known: BTreeSet<MessageKey>,
+    in_order: VecDeque<MessageKey>,
+}
+
+impl Answered {
+    pub(super) fn contains(&self, message: &MessageKey) -> bool {
+        self.known.contains(message)
+    }
+
+    pub(super) fn insert(&mut self, message: MessageKey) {
+        if self.known.insert(message) {
+            self.in_order.push_back(message);
+        }
+        if self.in_order.len() > MAX_ANSWERED
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
 /// What all tasks of one life of the gateway share.
 pub(super) struct Shared {
     pub desk: Desk,
@@ -107,7 +136,9 @@ pub(super) struct Shared {
     pub context: jetstream::Context,
     pub counters: Counters,
     /// The requests at work here, with the sequence number of their message.
-    pub running: Mutex<BTreeMap<(Queue, String), u64>>,
+    pub running: Mutex<BTreeMap<(Queue, String), MessageKey>>,
+    /// The messages answered last, by queue.
+    answered: [Mutex<Answered>; 2],
     /// Until when peers may still be finding each other.
     settling_until: Mutex<Instant>,
 }
@@ -116,7 +147,25 @@ impl Shared {
     pub(super) fn new(desk: Desk, connection: Connection) -> Self {
         let context = jetstream::new(connection.client().clone());
         let settling_until = Mutex::new(Instant::now() + SETTLING);
-        Self { desk, connection, context, counters: Counters::default(), running: Mutex::default(), settling_until }
+        Self {
+            desk,
+            connection,
+            context,
+            counters: Counters::default(),
+            running: Mutex::default(),
+            answered: Default::default(),
+            settling_until,
+        }
+    }
+
+    /// The messages of a queue that this life of the gateway has answered.
+    pub(super) fn answered(&self, queue: Queue) -> MutexGuard<'_, Answered> {
+        let [keygen, signing] = &self.answered;
+        let answered = match queue {
+            Queue::Keygen => keygen,
+            Queue::Signing => signing,
+        };
+        answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the broker was found such a short time ago that the links of all nodes, also those between others, may not
@@ -127,22 +176,14 @@ impl Shared {
 }
 
 /// Serves a stream until `stop` turns true and what was taken is answered.
-///
-/// # Errors
-/// When a task panicked: the gateway is to be started anew.
-pub(super) async fn serve(
-    shared: Arc<Shared>,
-    queue: Queue,
-    room: usize,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), JoinError> {
+pub(super) async fn serve(shared: Arc<Shared>, queue: Queue, room: usize, mut stop: watch::Receiver<bool>) {
     let mut work = JoinSet::new();
     let mut pause = FIRST_PAUSE;
     while !*stop.borrow() {
         match prepare(&shared, queue).await {
             Ok(consumer) => {
                 settle(&shared, queue, &mut stop).await;
-                if pull(&shared, queue, &consumer, room, &mut stop, &mut work).await? {
+                if pull(&shared, queue, &consumer, room, &mut stop, &mut work).await {
                     pause = FIRST_PAUSE;
                 }
             }
@@ -155,11 +196,17 @@ pub(super) async fn serve(
         }
     }
     while let Some(done) = work.join_next().await {
-        done?;
+        note(&done);
     }
     // The last acknowledgements have left before the process ends.
     shared.connection.flush(FLUSH).await;
-    Ok(())
+}
+
+/// A request whose task panicked is delivered again, and given up when that happens too often. The others go on.
+pub(super) fn note(done: &Result<(), JoinError>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "a task for a client's request failed");
+    }
 }
 
 async fn prepare(shared: &Shared, queue: Queue) -> Result<PullConsumer, streams::StreamError> {
@@ -190,26 +237,36 @@ async fn pull(
     room: usize,
     stop: &mut watch::Receiver<bool>,
     work: &mut JoinSet<()>,
-) -> Result<bool, JoinError> {
+) -> bool {
     let terms = Terms::of(&consumer.cached_info().config);
     let mut status = shared.connection.status();
     let losses = status.borrow_and_update().losses;
     let mut worked = false;
     while !*stop.borrow() {
         while let Some(done) = work.try_join_next() {
-            done?;
+            note(&done);
         }
         let free = room.saturating_sub(work.len()).min(terms.max_batch);
         if free == 0 {
             tokio::select! {
-                Some(done) = work.join_next() => done?,
+                Some(done) = work.join_next() => note(&done),
+                _ = stop.changed() => {}
+            }
+            continue;
+        }
+        if !shared.desk.views.borrow().able {
+            // Without links, every request would fail here: others shall have them.
+            let mut views = shared.desk.views.clone();
+            tokio::select! {
+                _ = views.wait_for(|view| view.able) => {}
+                Some(done) = work.join_next(), if !work.is_empty() => note(&done),
                 _ = stop.changed() => {}
             }
             continue;
         }
         // No idle heartbeats: a batch of this library that gets one may sleep until it expires.
         let batch = consumer.batch().max_messages(free).expires(PULL).messages().await;
-        let Ok(mut batch) = batch else { return Ok(worked) };
+        let Ok(mut batch) = batch else { return worked };
         loop {
             tokio::select! {
                 next = batch.next() => match next {
@@ -222,12 +279,12 @@ async fn pull(
                     // The consumer is gone, or the server is.
                     Some(Err(error)) => {
                         tracing::warn!(%error, stream = queue.requests().stream, "lost the consumer of requests");
-                        return Ok(worked);
+                        return worked;
                     }
                 },
-                Some(done) = work.join_next(), if !work.is_empty() => done?,
+                Some(done) = work.join_next(), if !work.is_empty() => note(&done),
                 // The server has forgotten what was pulled, even if it is there again.
-                _ = status.changed() => if status.borrow_and_update().losses != losses { return Ok(worked) },
+                _ = status.changed() => if status.borrow_and_update().losses != losses { return worked },
                 _ = stop.changed() => {
                     give_back_rest(shared, batch).await;
                     break;
@@ -236,7 +293,7 @@ async fn pull(
         }
         worked = true;
     }
-    Ok(worked)
+    worked
 }
 
 /// Gives back what still comes of a pull, so that other nodes need not wait until it is missed here.
@@ -257,6 +314,17 @@ async fn give_back(message: &Message) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answered__should_forget_the_oldest() {
+        let message = |sequence| MessageKey { sequence, taken_at: 0 };
+        let mut answered = Answered::default();
+        (0..=MAX_ANSWERED as u64).for_each(|sequence| answered.insert(message(sequence)));
+        answered.insert(message(5));
+        assert!(!answered.contains(&message(0)));
+        assert!((1..=MAX_ANSWERED as u64).all(|sequence| answered.contains(&message(sequence))));
+        assert!(!answered.contains(&MessageKey { sequence: 5, taken_at: 1 }));
+    }
 
     #[test]
     fn terms__should_be_those_of_the_consumer() {

@@ -11,6 +11,8 @@ use crate::wire::mpcium::{RESULT_STREAM, RESULT_SUBJECTS, Requests};
 
 /// How long requests wait for a node.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// For how long the server knows a result by its id, where a node makes the stream.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(3600);
 /// How much a stream keeps, in bytes.
 const MAX_BYTES: i64 = 100_000_000;
 /// How long a node may stay silent about a request that it has taken.
@@ -38,7 +40,7 @@ impl StreamError {
 /// When it neither exists nor can be made.
 pub(super) async fn results(context: &jetstream::Context) -> Result<(), StreamError> {
     let config = Config { retention: RetentionPolicy::WorkQueue, ..described(RESULT_STREAM) };
-    let config = Config { max_age: Duration::ZERO, ..config };
+    let config = Config { max_age: Duration::ZERO, duplicate_window: DUPLICATE_WINDOW, ..config };
     ensure(context, RESULT_STREAM, &RESULT_SUBJECTS, config).await.map(drop)
 }
 

@@ -463,6 +463,7 @@ impl NodeState {
             keygen: to.keygen.clone(),
             signing: to.signing.clone(),
             views: self.views.0.subscribe(),
+            links: self.args.broker.connection(),
             pool: self.args.pool.clone(),
             keygen_deadline: self.args.settings.keygen_deadline,
             signing_deadline: self.args.settings.signing_deadline,

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::code::ErrorCode;
-use super::subject::{ClientId, KEYGEN_RESULT, SIGNING_RESULT, result_id, result_subject};
+use super::subject::{ClientId, KEYGEN_RESULT, MessageKey, SIGNING_RESULT, result_id, result_subject};
 use crate::error::Failure;
 use crate::ids::Scheme;
 use crate::keys::{PublicKey, Signature};
@@ -92,10 +92,10 @@ impl KeygenEvent {
         result_subject(KEYGEN_RESULT, client, &self.wallet_id)
     }
 
-    /// What tells it from other results, if the request has this sequence number in its stream.
+    /// What tells it from other results, if it answers this message.
     #[must_use]
-    pub fn message_id(&self, client: Option<&ClientId>, sequence: u64) -> String {
-        result_id(KEYGEN_RESULT, client, &self.wallet_id, sequence)
+    pub fn message_id(&self, client: Option<&ClientId>, message: MessageKey) -> String {
+        result_id(KEYGEN_RESULT, client, &self.wallet_id, message)
     }
 
     /// The event as JSON.
@@ -188,10 +188,10 @@ impl SigningEvent {
         result_subject(SIGNING_RESULT, client, "complete")
     }
 
-    /// What tells it from other results, if the request has this sequence number in its stream.
+    /// What tells it from other results, if it answers this message.
     #[must_use]
-    pub fn message_id(&self, client: Option<&ClientId>, sequence: u64) -> String {
-        result_id(SIGNING_RESULT, client, &self.tx_id, sequence)
+    pub fn message_id(&self, client: Option<&ClientId>, message: MessageKey) -> String {
+        result_id(SIGNING_RESULT, client, &self.tx_id, message)
     }
 
     /// The event as JSON.

@@ -14,6 +14,6 @@ mod subject;
 pub use code::{ErrorCode, MAX_DELIVERY_ATTEMPTS};
 pub use event::{EventError, KeygenEvent, ResultType, SigningEvent};
 pub use subject::{
-    CLIENT_ID_HEADER, ClientId, KEYGEN, KEYGEN_RESULT, RESULT_STREAM, RESULT_SUBJECTS, Requests, SIGNING,
+    CLIENT_ID_HEADER, ClientId, KEYGEN, KEYGEN_RESULT, MessageKey, RESULT_STREAM, RESULT_SUBJECTS, Requests, SIGNING,
     SIGNING_RESULT,
 };

@@ -88,11 +88,20 @@ pub(super) fn result_subject(prefix: &str, client: Option<&ClientId>, name: &str
     format!("{prefix}.{client}{}", name.join("."))
 }
 
-/// The de-duplication id of a result: `<prefix>.[<client>:]<name>:<delivery>`. The same request leads to the same id on
+/// Tells a message of a stream from every other, also from one of a stream of the same name that was made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageKey {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// When the server took it: nanoseconds since 1970.
+    pub taken_at: i128,
+}
+
+/// The de-duplication id of a result: `<prefix>.[<client>:]<name>:<message>`. The same message leads to the same id on
 /// every node and each time it is redelivered; the same request sent once more to another one.
-pub(super) fn result_id(prefix: &str, client: Option<&ClientId>, name: &str, sequence: u64) -> String {
+pub(super) fn result_id(prefix: &str, client: Option<&ClientId>, name: &str, message: MessageKey) -> String {
     let client = client.map(|client| format!("{client}:")).unwrap_or_default();
-    format!("{prefix}.{client}{name}:{sequence}")
+    format!("{prefix}.{client}{name}:{}-{}", message.sequence, message.taken_at)
 }
 
 #[cfg(test)]
@@ -130,7 +139,8 @@ mod tests {
     #[test]
     fn ids__should_tell_requests_apart_and_not_their_deliveries() {
         let client = ClientId::try_from("X").unwrap();
-        assert_eq!(result_id(SIGNING_RESULT, Some(&client), "tx", 7), "mpc.mpc_signing_result.X:tx:7");
-        assert_eq!(result_id(SIGNING_RESULT, None, "tx", 8), "mpc.mpc_signing_result.tx:8");
+        let message = |sequence, taken_at| MessageKey { sequence, taken_at };
+        assert_eq!(result_id(SIGNING_RESULT, Some(&client), "tx", message(7, 1)), "mpc.mpc_signing_result.X:tx:7-1");
+        assert_eq!(result_id(SIGNING_RESULT, None, "tx", message(7, 2)), "mpc.mpc_signing_result.tx:7-2");
     }
 }
