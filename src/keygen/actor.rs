@@ -30,6 +30,9 @@ pub(super) const NOT_SETTLED: &str = "an earlier key generation for this wallet 
 /// Where the answer to a client goes.
 pub(super) type Waiter = RpcReplyPort<Result<Generated, Failure>>;
 
+/// Where the answer goes to whoever asks what a wallet is.
+pub(super) type Asker = RpcReplyPort<Result<Option<Arc<WalletCertificate>>, Failure>>;
+
 /// What key generation takes.
 pub enum KeygenMsg {
     /// A client asks for a wallet.
@@ -44,7 +47,7 @@ pub enum KeygenMsg {
         /// Its name.
         wallet: WalletId,
         /// Its certificate, if it is active on this node.
-        reply: RpcReplyPort<Result<Option<Arc<WalletCertificate>>, Failure>>,
+        reply: Asker,
     },
     /// A peer's message.
     Peer(Inbound),
@@ -156,13 +159,7 @@ impl Actor for KeygenActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             KeygenMsg::Generate { request, reply } => state.generate(&myself, request, reply),
-            KeygenMsg::Wallet { wallet, reply } => {
-                let args = state.args.clone();
-                tokio::spawn(async move {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(args.certificate(&wallet).await);
-                });
-            }
+            KeygenMsg::Wallet { wallet, reply } => state.ask(wallet, reply),
             KeygenMsg::Peer(inbound) => state.peer(&myself, inbound),
             KeygenMsg::Link(event) => state.link(&myself, &event),
             KeygenMsg::View(view) => state.view = view,
@@ -207,6 +204,20 @@ impl KeygenState {
             aborted: self.aborted,
             last_abort: self.last_abort.clone(),
         }
+    }
+
+    /// A client asks what a wallet is. One whose shares are pending is waited for: a faster node may have told of it.
+    fn ask(&mut self, wallet: WalletId, reply: Asker) {
+        let is_pending = |run: &&mut Run| !matches!(run.phase, Phase::Session | Phase::FailedStoring);
+        if let Some(run) = self.runs.get_mut(&wallet).filter(is_pending) {
+            run.asked.push(reply);
+            return;
+        }
+        let args = self.args.clone();
+        tokio::spawn(async move {
+            // Whoever asked may have gone.
+            let _ = reply.send(args.certificate(&wallet).await);
+        });
     }
 
     /// A client asks for a wallet.

@@ -135,6 +135,10 @@ impl KeygenState {
                 if self.run_of(session).is_some()
                     && let Some(run) = self.runs.remove(&wallet)
                 {
+                    for asker in run.asked {
+                        // Whoever asked may have gone.
+                        let _ = asker.send(Ok(Some(Arc::clone(&certificate))));
+                    }
                     answer(run.late, &Ok(Generated { certificate: Arc::clone(&certificate), fresh: false }));
                     answer(run.waiters, &Ok(Generated { certificate, fresh: true }));
                 }
@@ -161,9 +165,10 @@ impl KeygenState {
         let Some((wallet, run)) = self.run_of(session) else { return };
         let reason = format!("the key generation failed while it was {}", run.phase.name());
         let (waiters, late) = (std::mem::take(&mut run.waiters), std::mem::take(&mut run.late));
+        let asked = std::mem::take(&mut run.asked);
         match run.phase {
             Phase::Activating | Phase::FailedStoring => {
-                (run.waiters, run.late) = (waiters, late);
+                (run.waiters, run.late, run.asked) = (waiters, late, asked);
                 return;
             }
             Phase::Storing => run.phase = Phase::FailedStoring,
@@ -180,6 +185,10 @@ impl KeygenState {
         self.aborted += 1;
         tracing::warn!(%wallet, %session, %code, ?culprits, "key generation failed");
         let failure = Failure { code, reason, culprits };
+        for asker in asked {
+            // Not here, or not yet: whoever asked may ask again.
+            let _ = asker.send(Ok(None));
+        }
         answer(late, &Err(failure.clone()));
         answer(waiters, &Err(failure));
     }

@@ -141,8 +141,8 @@ impl KeygenState {
             Ok(()) => {
                 let commit = Commit::new(sheet.sheet.participants.iter().map(|member| member.node).collect());
                 let wallet = wallet.clone();
-                let (late, phase) = (Vec::new(), Phase::Session);
-                self.runs.insert(wallet, Run { content, waiters, late, sheet, phase, commit, own: None });
+                let (late, asked, phase) = (Vec::new(), Vec::new(), Phase::Session);
+                self.runs.insert(wallet, Run { content, waiters, late, asked, sheet, phase, commit, own: None });
                 Ok(())
             }
             Err(error) => {

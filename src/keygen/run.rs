@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::actor::Waiter;
+use super::actor::{Asker, Waiter};
 use super::pending::Pending;
 use super::{Commit, Generated};
 use crate::error::Failure;
@@ -31,6 +31,8 @@ pub(super) struct Run {
     pub waiters: Vec<Waiter>,
     /// Those who asked when shares were pending: to them, the wallet is one that was there.
     pub late: Vec<Waiter>,
+    /// Those who asked what the wallet is when its shares were pending: a faster node may have said that it is there.
+    pub asked: Vec<Asker>,
     pub sheet: Arc<SheetContext>,
     pub phase: Phase,
     /// The members' signatures; those of faster members come before this node has stored its shares.
