@@ -26,11 +26,11 @@ test: deps
 	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && $(CARGO) test --locked
 
 cluster: deps
-	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && \
+	@NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && \
 	$(CARGO) run --locked --quiet -- cluster start $(ARGS)
 
 cluster-stop: deps
-	$(CARGO) run --locked --quiet -- cluster stop $(ARGS)
+	@$(CARGO) run --locked --quiet -- cluster stop $(ARGS)
 
 lint: deps
 	$(CARGO) fmt --check
