@@ -120,7 +120,7 @@ async fn serve(config: &Config, environment: &Environment, secrets: Typed) -> Re
 async fn run(mut node: NodeHandle, mut stop: Stop) -> Result<(), Failed> {
     tokio::select! {
         () = stop.asked() => {}
-        () = node.failed() => return Err(Failed::Work(anyhow!("the node failed; its log says more"))),
+        () = node.ended() => return Err(Failed::Work(anyhow!("the node failed; its log says more"))),
     }
     tracing::info!("stopping: running work may end; a second signal stops at once");
     tokio::select! {

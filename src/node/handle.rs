@@ -159,16 +159,10 @@ impl NodeHandle {
         self.joined.is_finished()
     }
 
-    /// Waits until the node has ended by itself.
-    pub async fn failed(&mut self) {
+    /// Waits until the node has ended.
+    pub async fn ended(&mut self) {
         // How the root's task ended is reported by the root itself.
         let _ = (&mut self.joined).await;
-    }
-
-    /// Waits until the node has ended.
-    pub async fn ended(self) {
-        // How the root's task ended is reported by the root itself.
-        let _ = self.joined.await;
     }
 
     /// Ends the node in good order and waits until its store is closed.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ractor::Actor;
 
 use crate::identity::{NodeIdentity, PeerBook};
-use crate::ids::{ClusterId, Generation, NodeId, Scheme, SheetHash, Threshold, WalletId};
+use crate::ids::{ClusterId, Generation, NodeId, Scheme, SessionId, SheetHash, Threshold, WalletId};
 use crate::keys::ChainCode;
 use crate::local_cluster::LocalCluster;
 use crate::protocol::rng;
@@ -17,6 +17,8 @@ use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, StorageActor, StorageHandle, StorageTimeouts};
 use crate::supervision::Address;
 use crate::wallet::{RECORD_DOMAIN, WalletCertificate, WalletRecord, certificate_key, share_key};
+use crate::wire::request::SignRequest;
+use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
 
 /// A wallet whose shares a dealer made and whose record all members signed: to nodes it is one like any other.
 ///
@@ -59,6 +61,37 @@ impl PlantedWallet {
         let bytes = record.encode().unwrap();
         let signatures = identities.iter().map(|member| (member.id(), member.sign(RECORD_DOMAIN, &[&bytes]))).collect();
         Self { certificate: Arc::new(WalletCertificate::new(bytes, signatures, peers).unwrap()), shares }
+    }
+
+    /// The sheet that an honest `coordinator` would write for `request` to this wallet, with those of `nodes` that are
+    /// members as its participants.
+    ///
+    /// # Panics
+    /// When the wallet has no such key.
+    #[must_use]
+    pub fn sheet(&self, request: &SignRequest, coordinator: NodeId, nodes: &[NodeId], deadline_ms: u64) -> Sheet {
+        let record = self.certificate.record();
+        let key = record.key(request.scheme()).unwrap();
+        Sheet {
+            version: SHEET_VERSION,
+            cluster: record.cluster.clone(),
+            session: SessionId(SecretBytes::random(32).unwrap().expose().try_into().unwrap()),
+            task: Task::Sign {
+                wallet: request.wallet().clone(),
+                scheme: request.scheme(),
+                generation: key.generation,
+                threshold: key.group.threshold(),
+                request_id: request.request_id().clone(),
+                path: request.path(),
+                tweak: request.tweak(),
+                message: request.message().to_vec(),
+                request: request.bytes().to_vec(),
+            },
+            participants: key.committee.iter().filter(|member| nodes.contains(&member.node)).copied().collect(),
+            coordinator,
+            attempt: 1,
+            deadline_ms,
+        }
     }
 
     /// Deals a wallet to all members of a cluster, none of which runs, and puts it into their stores.

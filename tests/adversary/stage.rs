@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate::error::Failure;
 use quorate::identity::{Algorithm, RequestKey};
-use quorate::ids::{NodeId, Scheme, SessionId, SheetHash, Threshold, WalletId};
+use quorate::ids::{NodeId, Scheme, SheetHash, Threshold, WalletId};
 use quorate::keys::Signature;
 use quorate::local_cluster::LocalCluster;
 use quorate::node::{NodeHandle, Settings};
@@ -16,7 +16,7 @@ use quorate::signing::{Signed, SigningMsg, SigningSnapshot};
 use quorate::testing::{PATIENCE, PlantedWallet, Puppet};
 use quorate::wire::message::{Service, SessionBody};
 use quorate::wire::request::{AuthorizerId, SignRequest};
-use quorate::wire::sheet::{SHEET_VERSION, Sheet, Task};
+use quorate::wire::sheet::Sheet;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -125,28 +125,7 @@ impl Stage {
     }
 
     pub fn sheet_of(&self, request: &SignRequest, coordinator: NodeId, nodes: &[NodeId]) -> Sheet {
-        let key = self.wallet.certificate.record().key(Scheme::Ed25519).unwrap();
-        let args = self.liar.args();
-        Sheet {
-            version: SHEET_VERSION,
-            cluster: args.settings.cluster.clone(),
-            session: SessionId(uuid::Uuid::new_v4().as_bytes().repeat(2).try_into().unwrap()),
-            task: Task::Sign {
-                wallet: request.wallet().clone(),
-                scheme: request.scheme(),
-                generation: key.generation,
-                threshold: key.group.threshold(),
-                request_id: request.request_id().clone(),
-                path: request.path(),
-                tweak: request.tweak(),
-                message: request.message().to_vec(),
-                request: request.bytes().to_vec(),
-            },
-            participants: key.committee.iter().filter(|member| nodes.contains(&member.node)).copied().collect(),
-            coordinator,
-            attempt: 1,
-            deadline_ms: args.clock.now_ms() + 20_000,
-        }
+        self.wallet.sheet(request, coordinator, nodes, self.liar.args().clock.now_ms() + 20_000)
     }
 
     /// The liar proposes a session to the victim.

@@ -11,11 +11,10 @@ use std::time::Duration;
 use ractor::RpcReplyPort;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use super::{Signed, SigningActor, SigningArgs, SigningMsg, SigningSnapshot};
 use crate::error::Failure;
-use crate::ids::{Epoch, NodeId, Scheme, SessionId, SheetHash, Threshold, WalletId};
+use crate::ids::{Epoch, NodeId, Scheme, SheetHash, Threshold, WalletId};
 use crate::pairing::{PairUnavailable, PairingMsg};
 use crate::protocol::pair::{PairState, testbed};
 use crate::registry::{PeerStatus, View};
@@ -26,7 +25,7 @@ use crate::testing::{Bench, PATIENCE, PlantedWallet, Probe, ProbeInbox, Silence}
 use crate::transport::{PeerEvent, TransportMsg};
 use crate::wire::message::{Service, SessionBody};
 use crate::wire::request::SignRequest;
-use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
+use crate::wire::sheet::Sheet;
 
 /// The member under test; those of lower numbers win over it.
 const ME: usize = 1;
@@ -89,28 +88,8 @@ impl Rig {
     /// The sheet of member 0 for an Ed25519 request, to be through within this time.
     fn sheet(&self, id: &str, within: Duration) -> Sheet {
         let request = self.request(Scheme::Ed25519, id);
-        let key = self.wallet.certificate.record().key(Scheme::Ed25519).unwrap();
-        let nodes = [self.bench.id(0), self.bench.id(ME)];
-        Sheet {
-            version: SHEET_VERSION,
-            cluster: self.bench.settings.cluster.clone(),
-            session: SessionId(Uuid::new_v4().as_bytes().repeat(2).try_into().unwrap()),
-            task: Task::Sign {
-                wallet: request.wallet().clone(),
-                scheme: request.scheme(),
-                generation: key.generation,
-                threshold: key.group.threshold(),
-                request_id: request.request_id().clone(),
-                path: request.path(),
-                tweak: request.tweak(),
-                message: request.message().to_vec(),
-                request: request.bytes().to_vec(),
-            },
-            participants: key.committee.iter().filter(|member| nodes.contains(&member.node)).copied().collect(),
-            coordinator: self.bench.id(0),
-            attempt: 1,
-            deadline_ms: self.bench.clock.now_ms() + u64::try_from(within.as_millis()).unwrap(),
-        }
+        let deadline_ms = self.bench.clock.now_ms() + u64::try_from(within.as_millis()).unwrap();
+        self.wallet.sheet(&request, self.bench.id(0), &[self.bench.id(0), self.bench.id(ME)], deadline_ms)
     }
 
     fn propose(&self, sheet: &Sheet) -> SheetHash {

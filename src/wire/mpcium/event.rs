@@ -140,19 +140,7 @@ impl SigningEvent {
     /// The signature.
     #[must_use]
     pub fn success(network: &str, wallet: &str, request: &str, signature: &Signature) -> Self {
-        let mut event = Self {
-            result_type: ResultType::Success,
-            error_code: String::new(),
-            error_reason: String::new(),
-            is_timeout: false,
-            network_internal_code: network.to_owned(),
-            wallet_id: wallet.to_owned(),
-            tx_id: request.to_owned(),
-            r: None,
-            s: None,
-            signature_recovery: None,
-            signature: None,
-        };
+        let mut event = Self::of(network, wallet, request, ResultType::Success);
         match signature {
             Signature::Ecdsa { r, s, recovery } => {
                 event.r = Some(r.to_vec());
@@ -168,10 +156,19 @@ impl SigningEvent {
     #[must_use]
     pub fn failure(network: &str, wallet: &str, request: &str, error: EventError) -> Self {
         Self {
-            result_type: ResultType::Error,
             error_code: error.code.text.to_owned(),
             error_reason: error.reason,
             is_timeout: error.code.is_timeout,
+            ..Self::of(network, wallet, request, ResultType::Error)
+        }
+    }
+
+    fn of(network: &str, wallet: &str, request: &str, result_type: ResultType) -> Self {
+        Self {
+            result_type,
+            error_code: String::new(),
+            error_reason: String::new(),
+            is_timeout: false,
             network_internal_code: network.to_owned(),
             wallet_id: wallet.to_owned(),
             tx_id: request.to_owned(),
