@@ -1,5 +1,6 @@
 //! The files of a cluster on this machine: made where they are missing, never replaced.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -29,10 +30,6 @@ impl Layout {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn pid_file(&self) -> PathBuf {
-        self.dir.join(PID_FILE)
-    }
-
     pub(super) fn config(&self, node: &NodeName) -> PathBuf {
         self.dir.join(format!("{node}.toml"))
     }
@@ -45,7 +42,6 @@ impl Layout {
 /// Makes what is missing. Configurations are written anew each time, since ports may differ.
 pub(super) fn prepare(dir: &Path, threshold: Threshold, port: u16, health_port: u16) -> Result<Layout, Failed> {
     let work = |error: std::io::Error| Failed::Work(error.into());
-    make_directory(dir)?;
     let dir = dir.canonicalize().map_err(work)?;
     let (list, identities) = (dir.join("peers.json"), dir.join("identity"));
     make_directory(&identities)?;
@@ -67,9 +63,12 @@ pub(super) fn prepare(dir: &Path, threshold: Threshold, port: u16, health_port: 
         let key = dir.join(format!("{name}.storage-key"));
         if !key.exists() {
             let secret = SecretBytes::random(32).map_err(|error| Failed::Work(error.into()))?;
+            // Whole or not at all: half a key would be kept for ever.
+            let new = key.with_extension("new");
             let mut file =
-                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key).map_err(work)?;
-            file.write_all(secret.expose()).map_err(work)?;
+                File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(work)?;
+            file.write_all(secret.expose()).and_then(|()| file.sync_all()).map_err(work)?;
+            std::fs::rename(&new, &key).map_err(work)?;
         }
     }
     let invalid = |error: crate::ids::InvalidId| Failed::Work(error.into());

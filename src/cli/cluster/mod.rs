@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use self::files::{Layout, prepare};
 use self::processes::Processes;
+use super::key_args::make_directory;
 use super::{Failed, tell};
 use crate::client::{Client, Options};
 use crate::ids::Threshold;
@@ -84,14 +85,15 @@ fn run_until_stopped(args: StartArgs) -> Result<(), Failed> {
         .filter(|threshold| threshold.is_majority())
         .ok_or_else(|| anyhow!("{} of {} nodes is no majority", args.threshold, args.nodes))
         .map_err(Failed::Usage)?;
+    // Nothing is written before the folder is known to be nobody else's.
+    make_directory(&args.dir)?;
+    let Some(_lock) = Lock::take(&args.dir.join(files::PID_FILE)).map_err(Failed::Work)? else {
+        return Err(Failed::Usage(anyhow!("the cluster of {} runs already", args.dir.display())));
+    };
     let layout = prepare(&args.dir, threshold, args.port, args.health_port)?;
     // Interrupts are handled within: they stop the processes in good order.
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::Work(error.into()))?;
     runtime.block_on(async move {
-        let lock = Lock::take(&layout.pid_file()).map_err(Failed::Work)?;
-        let Some(_running) = lock else {
-            return Err(Failed::Usage(anyhow!("the cluster of {} runs already", layout.dir.display())));
-        };
         let mut processes = Processes::start(&layout, &args.nats_server).await.map_err(Failed::Work)?;
         let done = tokio::select! {
             done = serve(&layout, threshold) => done,
