@@ -187,6 +187,8 @@ impl Stage<'_> {
             ("\u{0}\u{1}", "ERROR_UNMARSHAL_FAILURE"),
             ("{}", "ERROR_MSG_VALIDATION"),
             (r#"{"wallet_id":7,"tx_id":"bad"}"#, "ERROR_MSG_VALIDATION"),
+            // What is echoed becomes part of a header, in which a line break has no place.
+            (r#"{"wallet_id":"a\nb","tx_id":"a\r\nb"}"#, "ERROR_MSG_VALIDATION"),
         ] {
             self.go.ask_signature(body).await;
             assert_eq!(code(&self.signatures.one().await), expected, "{body}");
