@@ -44,6 +44,7 @@ pub mod nats;
 pub mod node;
 pub mod pairing;
 pub mod policy;
+pub mod process;
 pub mod protocol;
 pub mod registry;
 pub mod secret;

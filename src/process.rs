@@ -1,16 +1,34 @@
-//! What this process has used, as the operating system counts it.
+//! What processes have used, as Linux counts it. On other systems nothing is known.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::wire::native::ProcessReport;
 
-/// Reads it, where the operating system is Linux.
+/// What this process has used.
 #[must_use]
-pub fn report() -> Option<ProcessReport> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let nanoseconds = u32::try_from(time.tv_nsec).ok()?;
-    let cpu = std::time::Duration::new(u64::try_from(time.tv_sec).ok()?, nanoseconds);
+pub fn of_this() -> Option<ProcessReport> {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu = Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    report("self", cpu.as_secs_f64())
+}
+
+/// What another process on this machine has used.
+#[must_use]
+pub fn of(pid: u32) -> Option<ProcessReport> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold blanks; fields 14 and 15 are user and system time, in ticks.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).map(|ticks| ticks.parse::<u64>().ok());
+    let ticks = times.next()??.checked_add(times.next()??)?;
+    report(&pid.to_string(), ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+fn report(process: &str, cpu_seconds: f64) -> Option<ProcessReport> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     Some(ProcessReport {
-        cpu_seconds: cpu.as_secs_f64(),
+        cpu_seconds,
         resident_bytes: kibibytes(&status, "VmRSS:")?,
         peak_resident_bytes: kibibytes(&status, "VmHWM:")?,
     })
@@ -35,9 +53,10 @@ mod tests {
     }
 
     #[test]
-    fn report__should_know_of_this_process() {
-        let report = report().unwrap();
-        assert!(report.cpu_seconds > 0.0);
-        assert!(report.resident_bytes > 0 && report.resident_bytes <= report.peak_resident_bytes);
+    fn reports__should_agree_on_this_process() {
+        let (this, same) = (of_this().unwrap(), of(std::process::id()).unwrap());
+        assert!(this.cpu_seconds > 0.0 && this.resident_bytes <= this.peak_resident_bytes);
+        assert!(same.cpu_seconds >= 0.0 && same.peak_resident_bytes >= this.peak_resident_bytes);
+        assert_eq!(of(u32::MAX), None);
     }
 }

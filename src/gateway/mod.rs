@@ -20,7 +20,6 @@ mod actor;
 mod answer;
 mod desk;
 mod native;
-pub mod process;
 mod queue;
 mod streams;
 

@@ -19,6 +19,7 @@ use crate::error::{Code, Failure};
 use crate::ids::Scheme;
 use crate::keys::Signature;
 use crate::metrics::Kind;
+use crate::process;
 use crate::protocol::derivation::derive;
 use crate::wallet::WalletRecord;
 use crate::wire::native::{
@@ -280,7 +281,7 @@ pub(crate) fn status(desk: &Desk) -> NodeStatus {
         threshold: desk.threshold.signers(),
         parties: desk.threshold.parties(),
         peers: peers.collect(),
-        process: super::process::report(),
+        process: process::of_this(),
     }
 }
 

@@ -12,12 +12,14 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 
-use self::report::{Report, Used};
+use self::report::Report;
 use super::client::{ConnectionArgs, InitiatorArgs, run};
 use super::{Failed, tell};
 use crate::client::{Client, ClientError, KeygenRequest, SignRequest};
 use crate::identity::RequestKey;
 use crate::ids::{Scheme, WalletId};
+use crate::process;
+use crate::wire::native::ProcessReport;
 
 /// How long nodes may take to say what they have used.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
@@ -205,18 +207,13 @@ impl Run {
 }
 
 /// What every process has used so far, by name.
-async fn used(client: &Client, broker: Option<u32>) -> Result<BTreeMap<String, Used>, Failed> {
+async fn used(client: &Client, broker: Option<u32>) -> Result<BTreeMap<String, ProcessReport>, Failed> {
     let nodes = client.status(STATUS_WAIT).await?;
-    let mut all: BTreeMap<String, Used> = nodes
-        .into_iter()
-        .filter_map(|node| {
-            let process = node.process?;
-            Some((node.name, Used { cpu_seconds: process.cpu_seconds, peak_bytes: process.peak_resident_bytes }))
-        })
-        .collect();
+    let mut all: BTreeMap<String, ProcessReport> =
+        nodes.into_iter().filter_map(|node| Some((node.name, node.process?))).collect();
     if let Some(pid) = broker {
-        let used = Used::of_process(pid);
-        all.insert("broker".to_owned(), used.ok_or_else(|| Failed::Usage(anyhow!("there is no process {pid}")))?);
+        let used = process::of(pid).ok_or_else(|| Failed::Usage(anyhow!("there is no process {pid}")))?;
+        all.insert("broker".to_owned(), used);
     }
     Ok(all)
 }

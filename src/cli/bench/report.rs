@@ -6,28 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What a process has used.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Used {
-    pub cpu_seconds: f64,
-    pub peak_bytes: u64,
-}
-
-impl Used {
-    /// Of another process on this machine, where the operating system is Linux.
-    pub(super) fn of_process(pid: u32) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let peak: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in brackets may hold blanks; fields 14 and 15 are user and system time.
-        let (_, fields) = stat.rsplit_once(')')?;
-        let mut times = fields.split_whitespace().skip(11);
-        let ticks = times.next()?.parse::<u64>().ok()? + times.next()?.parse::<u64>().ok()?;
-        let per_second = rustix::param::clock_ticks_per_second();
-        Some(Self { cpu_seconds: ticks as f64 / per_second as f64, peak_bytes: peak * 1024 })
-    }
-}
+use crate::wire::native::ProcessReport;
 
 /// What a run came to.
 #[derive(Debug, Serialize)]
@@ -72,8 +51,8 @@ impl Report {
         concurrency: u32,
         took: Duration,
         outcomes: &[(Duration, Result<(), String>)],
-        before: &BTreeMap<String, Used>,
-        after: &BTreeMap<String, Used>,
+        before: &BTreeMap<String, ProcessReport>,
+        after: &BTreeMap<String, ProcessReport>,
     ) -> Self {
         let mut times: Vec<Duration> =
             outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(time, _)| *time).collect();
@@ -83,10 +62,10 @@ impl Report {
             *errors.entry(code.clone()).or_default() += 1;
         }
         let succeeded = times.len();
-        let cost = |(name, after): (&String, &Used)| {
+        let cost = |(name, after): (&String, &ProcessReport)| {
             let cpu_seconds = after.cpu_seconds - before.get(name)?.cpu_seconds;
             let cpu_ms_per_request = cpu_seconds * 1e3 / succeeded.max(1) as f64;
-            let peak_mib = after.peak_bytes as f64 / f64::from(1 << 20);
+            let peak_mib = after.peak_resident_bytes as f64 / f64::from(1 << 20);
             Some((name.clone(), ProcessCost { cpu_seconds, cpu_ms_per_request, peak_mib }))
         };
         Self {
@@ -150,16 +129,13 @@ mod tests {
     fn report__should_count_errors_by_code_and_leave_them_out_of_latency() {
         let fast = (Duration::from_millis(2), Ok(()));
         let failed = (Duration::from_secs(9), Err("NOT_MAJORITY".to_owned()));
-        let used = |cpu_seconds| BTreeMap::from([("node0".to_owned(), Used { cpu_seconds, peak_bytes: 1 << 20 })]);
+        let used = |cpu_seconds| {
+            let report = ProcessReport { cpu_seconds, resident_bytes: 1 << 20, peak_resident_bytes: 1 << 20 };
+            BTreeMap::from([("node0".to_owned(), report)])
+        };
         let outcomes = [fast.clone(), fast, failed];
         let report = Report::new("sign", 2, Duration::from_secs(1), &outcomes, &used(1.0), &used(1.5));
         assert_eq!((report.succeeded, report.errors["NOT_MAJORITY"]), (2, 1));
         assert_eq!((report.latency_ms.max, report.processes["node0"].cpu_ms_per_request), (2.0, 250.0));
-    }
-
-    #[test]
-    fn used__should_know_of_this_process() {
-        assert!(Used::of_process(std::process::id()).unwrap().peak_bytes > 0);
-        assert!(Used::of_process(u32::MAX).is_none());
     }
 }
