@@ -15,6 +15,7 @@ use super::routes::{Node, routes};
 use super::server::serve;
 use crate::clock::Clock;
 use crate::gateway::Desk;
+use crate::nats::Status;
 use crate::node::Addresses;
 
 /// How long the server may take to end.
@@ -45,8 +46,8 @@ pub struct HealthArgs {
     pub desk: Desk,
     /// Whom to ask for numbers.
     pub addresses: Addresses,
-    /// Whether there is a gateway among them.
-    pub gateway: bool,
+    /// The broker as the gateway's clients reach it, where there is a gateway.
+    pub clients: Option<watch::Receiver<Status>>,
     /// The clock that says when a peer was last seen.
     pub clock: Clock,
 }
@@ -72,10 +73,10 @@ impl Actor for HealthActor {
         myself: ActorRef<HealthMsg>,
         args: HealthArgs,
     ) -> Result<HealthState, ActorProcessingErr> {
-        let HealthArgs { endpoint, desk, addresses, gateway, clock } = args;
+        let HealthArgs { endpoint, desk, addresses, clients, clock } = args;
         let last_seen = LastSeen::new(clock, desk.views.clone());
         let stopping = AtomicBool::new(false);
-        let node = Arc::new(Node { desk, addresses, gateway, last_seen, stopping, page: Mutex::default() });
+        let node = Arc::new(Node { desk, addresses, clients, last_seen, stopping, page: Mutex::default() });
         let (stop, stopped) = watch::channel(false);
         let serving = Arc::clone(&node);
         let server = tokio::spawn(async move {

@@ -25,9 +25,9 @@ struct Details {
 }
 
 impl Report {
-    /// A node is ready while enough are, itself among them, and while it takes work.
+    /// A node is ready while enough are, itself among them, and while clients can reach it and it takes their work.
     pub(super) fn new(node: NodeStatus, broker: bool, stopping: bool) -> Self {
-        let ready = !stopping && node.health != Health::TooFew;
+        let ready = broker && !stopping && node.health != Health::TooFew;
         let status = if ready { "ready" } else { "not_ready" };
         Self { status, live: true, ready, details: Details { stopping, broker, node } }
     }
@@ -103,15 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn node__should_be_ready_with_enough_peers_unless_it_stops() {
+    fn node__should_be_ready_with_enough_peers_and_the_broker_unless_it_stops() {
         let table = [
-            (Health::All, false, "ready"),
-            (Health::Enough, false, "ready"),
-            (Health::TooFew, false, "not_ready"),
-            (Health::All, true, "not_ready"),
+            (Health::All, true, false, "ready"),
+            (Health::Enough, true, false, "ready"),
+            (Health::TooFew, true, false, "not_ready"),
+            (Health::All, true, true, "not_ready"),
+            (Health::All, false, false, "not_ready"),
         ];
-        for (health, stopping, expected) in table {
-            let report = Report::new(node(health), true, stopping);
+        for (health, broker, stopping, expected) in table {
+            let report = Report::new(node(health), broker, stopping);
             assert_eq!((report.status, report.is_ready()), (expected, expected == "ready"), "{health:?}, {stopping}");
         }
     }

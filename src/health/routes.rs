@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::last_seen::LastSeen;
@@ -18,6 +18,7 @@ use super::page::{Seen, page};
 use super::report::Report;
 use super::sources::observe;
 use crate::gateway::{Desk, status};
+use crate::nats::Status;
 use crate::node::Addresses;
 
 /// How long a page of metrics is shown again: many who ask at once cost the actors one question.
@@ -29,8 +30,8 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) struct Node {
     pub desk: Desk,
     pub addresses: Addresses,
-    /// Whether clients are served over a broker.
-    pub gateway: bool,
+    /// The broker as clients reach it, where they do.
+    pub clients: Option<watch::Receiver<Status>>,
     pub last_seen: LastSeen,
     pub stopping: AtomicBool,
     /// The last page of metrics. Whoever holds the lock makes the next one.
@@ -39,8 +40,16 @@ pub(super) struct Node {
 
 impl Node {
     fn report(&self) -> Report {
-        let able = self.desk.views.borrow().able;
-        Report::new(status(&self.desk), able, self.stopping.load(Ordering::Relaxed))
+        Report::new(status(&self.desk), self.can_use_broker(), self.stopping.load(Ordering::Relaxed))
+    }
+
+    /// Whether the broker is there, and lets this node use what its links and its clients need.
+    fn can_use_broker(&self) -> bool {
+        let serves = |clients: &watch::Receiver<Status>| {
+            let clients = clients.borrow();
+            clients.connected && !clients.denied
+        };
+        self.desk.views.borrow().able && self.clients.as_ref().is_none_or(serves)
     }
 
     async fn metrics(&self) -> Bytes {
@@ -53,11 +62,11 @@ impl Node {
         let actors = observe(&self.addresses).await;
         let seen = Seen {
             node: status(&self.desk),
-            broker: self.desk.views.borrow().able,
+            broker: self.can_use_broker(),
             uptime: self.desk.started.elapsed(),
             last_seen: self.last_seen.all(),
             actors,
-            gateway: self.gateway,
+            gateway: self.clients.is_some(),
         };
         let text = Bytes::from(page(&seen, &self.desk.recorder));
         *page_of_others = Some((Instant::now(), text.clone()));

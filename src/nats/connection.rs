@@ -30,7 +30,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 pub struct Connection {
     client: Client,
     shared: Arc<Shared>,
-    version: Version,
 }
 
 /// What the event callback feeds.
@@ -92,7 +91,7 @@ async fn try_connect(options: &Options, servers: &[ServerAddr]) -> Result<Connec
     if version < Version::SUPPORTED {
         tracing::warn!(%version, supported = %Version::SUPPORTED, "the NATS server is older than what quorate is tested with");
     }
-    Ok(Connection { client, shared, version })
+    Ok(Connection { client, shared })
 }
 
 impl Connection {
@@ -115,12 +114,6 @@ impl Connection {
         self.shared.status.borrow().connected
     }
 
-    /// The version of the server that the connection was first made to.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
     /// The longest message that the server takes, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {
@@ -128,7 +121,7 @@ impl Connection {
     }
 
     /// Makes `subject` one whose denial counts: [`Status::denied`] tells of it. With `*` as the last token, so does every
-    /// subject that has another token there. At most 1024; more are ignored.
+    /// subject that has another token there; with `>`, every one that has one or more. At most 1024; more are ignored.
     ///
     /// A subject that others can choose, such as where a client wants its answer, is not to be claimed: whoever chooses
     /// it could make this node look misconfigured.
@@ -170,7 +163,10 @@ impl Shared {
 
 fn is_claimed(claims: &BTreeSet<String>, subject: &str) -> bool {
     let siblings = || subject.rsplit_once('.').map(|(parent, _)| format!("{parent}.*"));
-    claims.contains(subject) || siblings().is_some_and(|siblings| claims.contains(&siblings))
+    let mut below = subject.match_indices('.').filter_map(|(dot, _)| Some(format!("{}.>", subject.get(..dot)?)));
+    claims.contains(subject)
+        || siblings().is_some_and(|siblings| claims.contains(&siblings))
+        || below.any(|below| claims.contains(&below))
 }
 
 /// The pause before an attempt, counted from 1. `luck`, from 0 to 1, spreads the nodes that lost the same server.
@@ -187,12 +183,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims__should_be_subjects_or_all_children_of_one() {
-        let claims = BTreeSet::from(["a.b".to_owned(), "inbox.*".to_owned()]);
-        for claimed in ["a.b", "inbox.*", "inbox.7"] {
+    fn claims__should_be_subjects_or_all_below_one() {
+        let claims = ["a.b", "inbox.*", "$JS.API.>"].map(str::to_owned).into();
+        for claimed in ["a.b", "inbox.*", "inbox.7", "$JS.API.INFO", "$JS.API.STREAM.INFO.mpc"] {
             assert!(is_claimed(&claims, claimed), "{claimed}");
         }
-        for other in ["a", "a.b.c", "a.*", "inbox", "inbox.7.8", "other.7", ""] {
+        for other in
+            ["a", "a.b.c", "a.*", "inbox", "inbox.7.8", "other.7", "$JS.API", "$JS", "$JS.ACK.1", "x.$JS.API.INFO", ""]
+        {
             assert!(!is_claimed(&claims, other), "{other}");
         }
     }

@@ -448,7 +448,7 @@ impl NodeState {
             endpoint: self.args.health.clone()?,
             desk: self.desk(),
             addresses: self.addresses.clone(),
-            gateway: self.args.gateway.is_some(),
+            clients: self.args.gateway.as_ref().map(|gateway| gateway.connection.status()),
             clock: self.args.clock,
         })
     }
