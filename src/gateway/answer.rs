@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::message::{AckKind, Acker};
 use async_nats::jetstream::{self, Message};
 use async_nats::{HeaderMap, HeaderValue, header};
+use sha2::{Digest, Sha256};
 
 use super::queue::{FIRST_PAUSE, LONGEST_PAUSE, Queue, Shared, Terms};
 use super::streams;
@@ -164,9 +165,13 @@ impl Request {
 }
 
 /// Marks a request as at work here, until dropped.
+///
+/// It stands for exactly these bytes: nobody has checked yet who signed them, so another request that merely bears the
+/// same name must not be in its way. What two requests of one name mean for each other is decided by the node, after
+/// their signatures.
 struct Running<'a> {
     shared: &'a Shared,
-    key: (Queue, String),
+    key: (Queue, [u8; 32]),
 }
 
 /// What a mark found.
@@ -175,19 +180,19 @@ enum Mark<'a> {
     Fresh(Running<'a>),
     /// Another delivery of the same message is.
     SameMessage,
-    /// Another message with the same name is.
+    /// Another message that says the same is.
     Duplicate,
 }
 
 impl<'a> Running<'a> {
-    fn mark(shared: &'a Shared, queue: Queue, name: String, message: MessageKey) -> Mark<'a> {
-        let key = (queue, name);
+    fn mark(shared: &'a Shared, queue: Queue, payload: &[u8], message: MessageKey) -> Mark<'a> {
+        let key = (queue, Sha256::digest(payload).into());
         let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
         match running.get(&key) {
             Some(&other) if other == message => Mark::SameMessage,
             Some(_) => Mark::Duplicate,
             None => {
-                running.insert(key.clone(), message);
+                running.insert(key, message);
                 Mark::Fresh(Running { shared, key })
             }
         }
@@ -222,11 +227,13 @@ async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     if request.is_worn() {
         return failed(request.worn("its nodes did not answer"));
     }
-    let _running = match Running::mark(shared, Queue::Keygen, wallet.to_string(), request.message) {
+    let _running = match Running::mark(shared, Queue::Keygen, payload, request.message) {
         Mark::Fresh(running) => running,
         Mark::SameMessage => return Fate::Leave,
         Mark::Duplicate => return failed((&shared.desk.refused(Kind::Keygen, duplicate())).into()),
     };
+    // A later delivery may find what an earlier one has made; the first finds what was there before.
+    let existed = request.delivered <= 1 && shared.desk.wallet(wallet.clone()).await.is_ok();
     match shared.desk.generate(parsed).await {
         // A wallet that is there already answers a message that was delivered before: its first node may have died
         // after the wallet was made.
@@ -234,9 +241,17 @@ async fn keygen(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
             let keys: Vec<_> = generated.certificate.record().keys.iter().map(|key| key.public_key()).collect();
             fate(KeygenEvent::success(wallet.as_str(), &keys))
         }
-        Ok(_) => failed((&Failure::new(Code::KeyAlreadyExists, "the wallet exists already")).into()),
-        Err(failure) => request.refuse(shared, &failure, failed),
+        Ok(_) => failed(existing()),
+        Err(failure) => match request.refuse(shared, &failure, failed) {
+            // Another try would pass it off as made for this message.
+            Fate::GiveBack(_) if existed => failed(existing()),
+            fate => fate,
+        },
     }
+}
+
+fn existing() -> EventError {
+    (&Failure::new(Code::KeyAlreadyExists, "the wallet exists already")).into()
 }
 
 async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
@@ -260,9 +275,7 @@ async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
     if request.is_worn() {
         return failed(request.worn("its nodes did not answer"));
     }
-    // A wallet id has no line breaks.
-    let key = format!("{wallet}\n{name}");
-    let _running = match Running::mark(shared, Queue::Signing, key, request.message) {
+    let _running = match Running::mark(shared, Queue::Signing, payload, request.message) {
         Mark::Fresh(running) => running,
         Mark::SameMessage => return Fate::Leave,
         Mark::Duplicate => {

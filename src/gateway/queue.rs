@@ -19,7 +19,7 @@ use super::streams;
 use crate::ids::Scheme;
 use crate::nats::Connection;
 use crate::registry::View;
-use crate::wire::mpcium::{KEYGEN, MessageKey, Requests, SIGNING};
+use crate::wire::mpcium::{KEYGEN, MessageKey, RESULT_SUBJECTS, Requests, SIGNING};
 use crate::wire::native::Health;
 
 /// How long one pull waits for requests. A node that stops waits for the end of its last one.
@@ -35,6 +35,8 @@ pub(super) const FLUSH: Duration = Duration::from_secs(2);
 /// How often a request is delivered before it is answered with an error.
 const MAX_DELIVERIES: u64 = 20;
 
+/// Where streams are asked for, and requests acknowledged.
+const JETSTREAM: &str = "$JS.>";
 /// How many answered messages are remembered, by queue.
 const MAX_ANSWERED: usize = 8192;
 /// The shortest pause between two reports of progress.
@@ -135,8 +137,8 @@ pub(super) struct Shared {
     pub connection: Connection,
     pub context: jetstream::Context,
     pub counters: Counters,
-    /// The requests at work here, with the sequence number of their message.
-    pub running: Mutex<BTreeMap<(Queue, String), MessageKey>>,
+    /// The requests at work here, by the hash of what they say, with their message.
+    pub running: Mutex<BTreeMap<(Queue, [u8; 32]), MessageKey>>,
     /// The messages answered last, by queue.
     answered: [Mutex<Answered>; 2],
     /// Until when peers may still be finding each other.
@@ -177,6 +179,9 @@ impl Shared {
 
 /// Serves a stream until `stop` turns true and what was taken is answered.
 pub(super) async fn serve(shared: Arc<Shared>, queue: Queue, room: usize, mut stop: watch::Receiver<bool>) {
+    for subjects in RESULT_SUBJECTS.into_iter().chain([JETSTREAM]) {
+        shared.connection.claim(subjects);
+    }
     let mut work = JoinSet::new();
     let mut pause = FIRST_PAUSE;
     while !*stop.borrow() {
