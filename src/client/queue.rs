@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::ClientError;
+use crate::error::{Code, Failure};
 use crate::nats::{self, ConnectError, Connection, Options};
 use crate::wire::mpcium::{
     CLIENT_ID_HEADER, ClientId, KEYGEN_RESULT, KeygenEvent, RESULT_STREAM, SIGNING_RESULT, SigningEvent,
@@ -54,8 +55,13 @@ impl WorkQueue {
     /// Asks for a wallet. Returns when the request is in its stream.
     ///
     /// # Errors
-    /// [`ClientError::Broker`].
+    /// [`ClientError::Broker`]; a refusal of wallet ids with a dot: the subject of their result has a token more than
+    /// what the contract has clients fetch, so nobody would ever get it.
     pub async fn request_wallet(&self, request: &KeygenRequest) -> Result<(), ClientError> {
+        if request.wallet().as_str().contains('.') {
+            let reason = "a wallet id with a dot has no result in mpcium's streams; ask for it directly";
+            return Err(Failure::new(Code::MsgValidation, reason).into());
+        }
         self.publish("mpc.keygen_request.new", request.bytes()).await
     }
 
