@@ -135,7 +135,7 @@ async fn cluster() {
     for scheme in Scheme::ALL {
         sequential(&cluster, scheme).await;
     }
-    println!("  {:<34} {:>10}", format!("{} at a time", CONCURRENT.1), "per second");
+    println!("  {:<34} {:>10} {:>36}", format!("{} at a time", CONCURRENT.1), "per second", "CPU per node");
     let cluster = Arc::new(cluster);
     for scheme in Scheme::ALL {
         concurrent(&cluster, scheme).await;
@@ -183,6 +183,7 @@ async fn sequential(cluster: &LocalCluster, scheme: Scheme) {
 
 async fn concurrent(cluster: &Arc<LocalCluster>, scheme: Scheme) {
     let (operations, at_a_time) = CONCURRENT;
+    let before = cpu(ClockId::ProcessCPUTime);
     let begun = Instant::now();
     let mut workers = JoinSet::new();
     for worker in 0..at_a_time {
@@ -198,5 +199,6 @@ async fn concurrent(cluster: &Arc<LocalCluster>, scheme: Scheme) {
         done.unwrap();
     }
     let rate = operations as f64 / begun.elapsed().as_secs_f64();
-    println!("  {:<34} {rate:>10.0}", format!("sign {scheme}"));
+    let cpu = millis((cpu(ClockId::ProcessCPUTime) - before) / u32::try_from(operations).unwrap() / 2);
+    println!("  {:<34} {rate:>10.0} {cpu:>36}", format!("sign {scheme}"));
 }
