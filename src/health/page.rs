@@ -134,6 +134,18 @@ fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Optio
     let signed = signing.map(|signing| ends("signing", signing.signed, signing.aborted));
     let help = "Runs of protocols that this node took part in, by what became of them";
     page.count_each("sessions", help, made.into_iter().chain(signed).flatten());
+    let causes = keygen.map(|keygen| ("keygen", &keygen.causes));
+    let causes = causes.into_iter().chain(signing.map(|signing| ("signing", &signing.causes)));
+    let aborts = causes.flat_map(|(kind, causes)| {
+        causes.iter().map(move |(code, culprit, aborts)| {
+            // An empty label is the same as none.
+            let culprit = culprit.map(|culprit| culprit.to_string()).unwrap_or_default();
+            let labels = [("kind", kind), ("code", code.as_str()), ("culprit", &culprit)];
+            (labels.map(|(name, value)| (name, value.to_owned())).to_vec(), aborts)
+        })
+    });
+    let help = "Runs of protocols that were aborted, once for each node that was to blame, seen from this node";
+    page.count_each("session_aborts", help, aborts);
     let running = [
         keygen.map(|keygen| (kind("keygen"), keygen.running.len())),
         signing.map(|signing| (kind("signing"), signing.sessions.len())),
@@ -158,6 +170,12 @@ fn store(page: &mut Page<'_>, storage: &StorageSnapshot) {
     page.count("storage_unwritten_writes", "Of them, those that were not", storage.unwritten);
     page.count("storage_groups", "Groups of writes that came back from the disk", storage.groups);
     page.count("storage_synced_groups", "Of them, those that were synced", storage.synced_groups);
+    page.count(
+        "storage_group_seconds",
+        "The time that groups took on their way to the disk",
+        storage.group_time.as_secs_f64(),
+    );
+    page.show("storage_slowest_group_seconds", "The longest of them", storage.slowest_group.as_secs_f64());
     page.show("storage_last_group_writes", "The writes of the last group", storage.last_group);
     page.show("storage_largest_group_writes", "The writes of the largest group", storage.largest_group);
     page.count("storage_refused", "Reads and writes refused because too many waited", storage.refused);
@@ -280,6 +298,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::error::Code;
+    use crate::session::Causes;
     use crate::wire::native::ProcessReport;
 
     const PEER: NodeId = NodeId(Uuid::from_u128(2));
@@ -323,9 +343,25 @@ mod tests {
 
     #[test]
     fn page__should_show_what_was_seen() {
-        let signing =
-            SigningSnapshot { requests: 2, sessions: Vec::new(), signed: 41, aborted: 3, last_abort: None, dropped: 5 };
-        let storage = StorageSnapshot { waiting: 4, writes: 99, ..StorageSnapshot::default() };
+        let mut causes = Causes::default();
+        causes.count(Code::PeerUnavailable, &[PEER].into(), |_| true);
+        causes.count(Code::SessionTimeout, &[].into(), |_| true);
+        let signing = SigningSnapshot {
+            requests: 2,
+            sessions: Vec::new(),
+            signed: 41,
+            aborted: 3,
+            last_abort: None,
+            causes,
+            dropped: 5,
+        };
+        let storage = StorageSnapshot {
+            waiting: 4,
+            writes: 99,
+            group_time: Duration::from_millis(250),
+            slowest_group: Duration::from_millis(125),
+            ..StorageSnapshot::default()
+        };
         let actors = Actors { signing: Some(signing), storage: Some(storage), ..Actors::default() };
         let text = page(&seen(actors), &Recorder::new([PEER]));
         let lines = [
@@ -340,7 +376,11 @@ mod tests {
             r#"quorate_peer_last_seen_timestamp_seconds{peer="00000000-0000-0000-0000-000000000002",name="node1"} 1000.5"#,
             r#"quorate_sessions_total{kind="signing",outcome="done"} 41"#,
             r#"quorate_sessions_total{kind="signing",outcome="aborted"} 3"#,
+            r#"quorate_session_aborts_total{kind="signing",code="PEER_UNAVAILABLE",culprit="00000000-0000-0000-0000-000000000002"} 1"#,
+            r#"quorate_session_aborts_total{kind="signing",code="SESSION_TIMEOUT",culprit=""} 1"#,
             "quorate_signing_messages_dropped_total 5",
+            "quorate_storage_group_seconds_total 0.25",
+            "quorate_storage_slowest_group_seconds 0.125",
             "quorate_storage_waiting_writes 4",
             "quorate_storage_writes_total 99",
             r#"quorate_actor_answers{actor="signing"} 1"#,

@@ -17,7 +17,7 @@ use crate::protocol::keygen::KeygenOutput;
 use crate::registry::View;
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
-use crate::session::{Aborted, Intake, SessionEnd, Sessions};
+use crate::session::{Aborted, Causes, Intake, SessionEnd, Sessions};
 use crate::supervision::{beside, heard_as};
 use crate::transport::{Inbound, PeerEvent};
 use crate::wallet::WalletCertificate;
@@ -99,6 +99,8 @@ pub struct KeygenSnapshot {
     pub aborted: u64,
     /// The last abort.
     pub last_abort: Option<Aborted>,
+    /// Why runs ended without a wallet, since the node started.
+    pub causes: Causes,
 }
 
 /// What key generation owns.
@@ -114,6 +116,7 @@ pub struct KeygenState {
     pub(super) activated: u64,
     pub(super) aborted: u64,
     pub(super) last_abort: Option<Aborted>,
+    pub(super) causes: Causes,
 }
 
 /// Makes wallets, and settles what interrupted runs left behind.
@@ -143,6 +146,7 @@ impl Actor for KeygenActor {
             activated: 0,
             aborted: 0,
             last_abort: None,
+            causes: Causes::default(),
         };
         // Tasks of a former life may still write what this life is about to read.
         state.args.former_writes().await;
@@ -203,6 +207,7 @@ impl KeygenState {
             activated: self.activated,
             aborted: self.aborted,
             last_abort: self.last_abort.clone(),
+            causes: self.causes.clone(),
         }
     }
 

@@ -183,6 +183,8 @@ impl KeygenState {
             }
         }
         self.aborted += 1;
+        let peers = &self.args.peers;
+        self.causes.count(code, &culprits, |culprit| peers.get(culprit).is_some());
         tracing::warn!(%wallet, %session, %code, ?culprits, "key generation failed");
         let failure = Failure { code, reason, culprits };
         for asker in asked {

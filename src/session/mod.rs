@@ -13,6 +13,7 @@
 //! ```
 
 mod actor;
+mod causes;
 mod early;
 mod intake;
 mod pool;
@@ -24,6 +25,7 @@ mod table;
 mod tests;
 
 pub use actor::{Hold, SessionActor, SessionArgs, SessionKit, SessionMsg, SessionSnapshot};
+pub use causes::Causes;
 pub use intake::Intake;
 pub use pool::CryptoPool;
 pub use post::Post;

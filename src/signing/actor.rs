@@ -16,7 +16,7 @@ use crate::pairing::Banned;
 use crate::registry::View;
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
-use crate::session::{Aborted, Held, Intake, SessionEnd, Sessions};
+use crate::session::{Aborted, Causes, Held, Intake, SessionEnd, Sessions};
 use crate::supervision::{beside, heard_as};
 use crate::transport::{Inbound, PeerEvent};
 use crate::wire::message::{PeerMessage, SessionBody};
@@ -86,6 +86,8 @@ pub struct SigningSnapshot {
     pub aborted: u64,
     /// The last abort.
     pub last_abort: Option<Aborted>,
+    /// Why they did, since the node started.
+    pub causes: Causes,
     /// Messages without a session.
     pub dropped: u64,
 }
@@ -102,6 +104,7 @@ pub struct SigningState {
     pub(super) signed: u64,
     pub(super) aborted: u64,
     pub(super) last_abort: Option<Aborted>,
+    pub(super) causes: Causes,
 }
 
 /// Admits requests, chooses quorums, and supervises the signing sessions.
@@ -129,6 +132,7 @@ impl Actor for SigningActor {
             signed: 0,
             aborted: 0,
             last_abort: None,
+            causes: Causes::default(),
         })
     }
 
@@ -191,6 +195,7 @@ impl SigningState {
             signed: self.signed,
             aborted: self.aborted,
             last_abort: self.last_abort.clone(),
+            causes: self.causes.clone(),
             dropped: self.sessions.dropped(),
         }
     }

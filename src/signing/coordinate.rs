@@ -121,6 +121,8 @@ impl SigningState {
     pub(super) fn aborted(&mut self, myself: &ActorRef<SigningMsg>, session: SheetHash, aborted: Aborted) {
         self.aborted += 1;
         self.last_abort = Some(aborted.clone());
+        let peers = &self.args.peers;
+        self.causes.count(aborted.code, &aborted.culprits, |culprit| peers.get(culprit).is_some());
         let Some(request) = self.requests.of_session(session) else { return };
         request.session = None;
         let key = request.prepared.key.clone();

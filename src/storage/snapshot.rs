@@ -1,5 +1,7 @@
 //! What can be seen of the storage actor.
 
+use std::time::Duration;
+
 use super::StorageError;
 use super::writer::GroupReport;
 
@@ -24,6 +26,10 @@ pub struct StorageSnapshot {
     pub groups: u64,
     /// Of those, the ones that were synced.
     pub synced_groups: u64,
+    /// How long groups took on their way to the disk, together.
+    pub group_time: Duration,
+    /// How long the slowest took.
+    pub slowest_group: Duration,
     /// The writes of the last group.
     pub last_group: usize,
     /// The writes of the largest group.
@@ -40,6 +46,8 @@ impl StorageSnapshot {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.groups = self.groups.saturating_add(1);
         self.synced_groups = self.synced_groups.saturating_add(u64::from(report.synced));
+        self.group_time = self.group_time.saturating_add(report.took);
+        self.slowest_group = self.slowest_group.max(report.took);
         self.writes = self.writes.saturating_add(count(report.writes));
         self.unwritten = self.unwritten.saturating_add(count(report.unwritten));
         self.last_group = report.writes;

@@ -1,5 +1,7 @@
 //! One group on its way to the disk and back to its callers, on a thread of the blocking pool.
 
+use std::time::{Duration, Instant};
+
 use ractor::{ActorRef, RpcReplyPort};
 
 use super::actor::{OpenStore, answer};
@@ -21,6 +23,8 @@ pub(super) struct GroupReport {
     pub unwritten: usize,
     /// Whether it was synced.
     pub synced: bool,
+    /// How long the disk took.
+    pub took: Duration,
     /// Why it failed as a whole.
     pub failure: Option<StorageError>,
 }
@@ -56,6 +60,7 @@ impl Group {
     pub(super) fn write(self, open: std::sync::Arc<OpenStore>, faults: &Faults) -> GroupReport {
         let Self { batches, replies, durability, actor } = self;
         let _notice = Notice(actor.clone());
+        let begun = Instant::now();
         let written = match faults.meet(Point::BeforeWrite, &batches) {
             Met::Nothing => open.store.write_group(&batches, durability),
             Met::Failure(failure) => Err(failure),
@@ -66,7 +71,7 @@ impl Group {
             Met::Failure(failure) => Err(failure),
             Met::Kill => return killed(&actor, &batches),
         };
-        let writes = batches.len();
+        let (writes, took) = (batches.len(), begun.elapsed());
         match written {
             Ok(outcomes) => {
                 let unwritten = outcomes.iter().filter(|outcome| outcome.is_err()).count();
@@ -74,13 +79,13 @@ impl Group {
                     answer(reply, outcome);
                 }
                 let synced = durability == Durability::Synced && unwritten < writes;
-                GroupReport { writes, unwritten, synced, failure: None }
+                GroupReport { writes, unwritten, synced, took, failure: None }
             }
             Err(failure) => {
                 for reply in replies {
                     answer(reply, Err(failure.clone()));
                 }
-                GroupReport { writes, unwritten: writes, synced: false, failure: Some(failure) }
+                GroupReport { writes, unwritten: writes, synced: false, took, failure: Some(failure) }
             }
         }
     }
@@ -88,5 +93,5 @@ impl Group {
 
 fn killed(actor: &ActorRef<StorageMsg>, batches: &[Batch]) -> GroupReport {
     actor.kill();
-    GroupReport { writes: batches.len(), unwritten: 0, synced: false, failure: None }
+    GroupReport { writes: batches.len(), unwritten: 0, synced: false, took: Duration::ZERO, failure: None }
 }
