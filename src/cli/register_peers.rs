@@ -1,4 +1,4 @@
-//! `quorate register-peers`: is the peer book complete, and do its files agree?
+//! `quorate register-peers`: is the peer book complete, do its files agree, and do others say the same?
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+use super::client::{ConnectionArgs, run};
 use super::{Failed, tell};
 use crate::identity::PeerBook;
 use crate::ids::Threshold;
+use crate::registry::{Announcements, announcement_bucket};
 
 /// Checks the peer book: no name, id or key twice, and for every node an identity file that agrees. Prints a fingerprint
-/// that must be the same on all nodes.
+/// that must be the same on all nodes. With `--announce`, compares it with what others have announced through the
+/// broker. Nodes trust these files alone, whatever is announced.
 #[derive(Args)]
 pub(super) struct RegisterPeersArgs {
     /// The list of nodes.
@@ -23,6 +26,14 @@ pub(super) struct RegisterPeersArgs {
     /// Check too that so many of the nodes can sign: a majority of them, but not more than there are.
     #[arg(short, long, value_name = "T")]
     threshold: Option<u8>,
+    /// Announce the nodes in a key-value bucket of the NATS server, and fail if others are announced there.
+    #[arg(long)]
+    announce: bool,
+    /// The bucket; quorate-<cluster>-peers unless given.
+    #[arg(long, value_name = "NAME", requires = "announce")]
+    bucket: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 impl RegisterPeersArgs {
@@ -32,7 +43,17 @@ impl RegisterPeersArgs {
         if let Some(signers) = self.threshold {
             check_threshold(signers, nodes).map_err(Failed::Usage)?;
         }
-        tell(&describe(&book, nodes).map_err(|error| Failed::Work(error.into()))?)
+        tell(&describe(&book, nodes).map_err(|error| Failed::Work(error.into()))?)?;
+        if self.announce { run(self.announce(&book)) } else { Ok(()) }
+    }
+
+    async fn announce(&self, book: &PeerBook) -> Result<(), Failed> {
+        let (connection, cluster) = self.connection.connect_broker().await?;
+        let bucket = self.bucket.clone().unwrap_or_else(|| announcement_bucket(cluster));
+        let announced = async { Announcements::open(&connection, bucket.clone()).await?.announce(book).await };
+        let new = announced.await.map_err(|error| Failed::Work(error.into()))?;
+        let same = book.members().len().saturating_sub(new);
+        tell(&format!("Announced in bucket {bucket}: {new} new, {same} as before.\n"))
     }
 }
 

@@ -14,12 +14,14 @@
 //! Secrets are in no log, error or `Debug` output. The NATS library keeps its own copies of them, as plain strings, for
 //! as long as the connection lives: a reconnect needs them.
 
+mod bucket;
 mod connection;
 mod error;
 mod options;
 mod status;
 mod version;
 
+pub use bucket::{Bucket, BucketError};
 pub use connection::{Connection, connect};
 pub use error::ConnectError;
 pub use options::{Credentials, Options, Tls};

@@ -11,12 +11,14 @@
 //! ```
 
 mod actor;
+mod announcement;
 mod discovery;
 mod nats_kv;
 mod quorum;
 mod view;
 
 pub use actor::{RegistryActor, RegistryArgs, RegistryMsg};
+pub use announcement::{AnnounceError, Announcements, announcement_bucket};
 pub use discovery::{Discovery, DiscoveryError, LeaseEvent, MemoryDiscovery};
 pub use nats_kv::{KvDiscovery, KvOptions};
 pub use quorum::{TooFewReady, choose_quorum};

@@ -1,6 +1,7 @@
 //! Nodes over a real NATS server: connections, links, leases, and a whole cluster that loses it.
 #![expect(clippy::unwrap_used, reason = "a test that fails should stop")]
 
+mod announcement;
 mod broker;
 mod cluster;
 mod credentials;

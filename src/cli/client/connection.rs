@@ -10,6 +10,7 @@ use crate::client::{Client, ConnectError, Credentials, Options, Tls};
 use crate::config::read_passphrase_file;
 use crate::identity::{RequestKey, RequestKeyFiles};
 use crate::ids::{ClusterId, NodeName};
+use crate::nats::{self, Connection};
 
 /// How to reach the cluster.
 #[derive(Args)]
@@ -48,10 +49,12 @@ pub(in crate::cli) struct ConnectionArgs {
 
 impl ConnectionArgs {
     pub(in crate::cli) async fn connect(&self) -> Result<Client, Failed> {
-        Client::connect(&self.options()?, self.cluster.clone()).await.map_err(|error| match error {
-            ConnectError::Unreachable(_) => Failed::Work(error.into()),
-            unusable => Failed::Usage(unusable.into()),
-        })
+        Client::connect(&self.options()?, self.cluster.clone()).await.map_err(unconnected)
+    }
+
+    /// The broker alone, and whose it is.
+    pub(in crate::cli) async fn connect_broker(&self) -> Result<(Connection, &ClusterId), Failed> {
+        Ok((nats::connect(&self.options()?).await.map_err(unconnected)?, &self.cluster))
     }
 
     fn options(&self) -> Result<Options, Failed> {
@@ -67,6 +70,13 @@ impl ConnectionArgs {
             options.tls = Some(Tls { ca: self.nats_ca.clone(), client, required: true });
         }
         Ok(options)
+    }
+}
+
+fn unconnected(error: ConnectError) -> Failed {
+    match error {
+        ConnectError::Unreachable(_) => Failed::Work(error.into()),
+        unusable => Failed::Usage(unusable.into()),
     }
 }
 

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Operation, Store, Watch};
-use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -146,45 +145,22 @@ impl Bucket {
     /// Finds the bucket, or makes it.
     async fn open(&self) -> Result<Store, DiscoveryError> {
         let mut known = self.store.lock().await;
-        let name = &self.options.bucket;
-        let find = || in_time(async { self.context.get_key_value(name).await.map_err(failed) });
-        let store = match find().await {
-            Ok(store) => store,
-            Err(_) => {
-                // The library's own way to make a bucket fails on servers before 2.10.
-                let make = async { self.context.create_stream(self.stream()).await.map(drop).map_err(failed) };
-                let made = in_time(make).await;
-                // Where another node was faster, and means something else by it, the bucket is there all the same.
-                find().await.map_err(|error| made.err().unwrap_or(error))?
-            }
+        let KvOptions { bucket, ttl, replicas, .. } = &self.options;
+        let bucket = nats::Bucket {
+            name: bucket.clone(),
+            description: "leases of the nodes of a quorate cluster",
+            max_age: *ttl,
+            max_value_bytes: MAX_VALUE_BYTES,
+            max_bytes: MAX_BUCKET_BYTES,
+            replicas: *replicas,
         };
-        let found = &store.stream.cached_info().config;
-        if found.max_age != self.options.ttl {
-            tracing::warn!(bucket = name, found = ?found.max_age, "the bucket of the leases keeps them for another time");
+        let store = bucket.open(&self.context).await.map_err(failed)?;
+        let found = store.stream.cached_info().config.max_age;
+        if found != *ttl {
+            tracing::warn!(bucket = bucket.name, ?found, "the bucket of the leases keeps them for another time");
         }
         *known = Some(store.clone());
         Ok(store)
-    }
-
-    /// The stream behind the bucket, as NATS lays down for buckets.
-    fn stream(&self) -> stream::Config {
-        let name = &self.options.bucket;
-        stream::Config {
-            name: format!("KV_{name}"),
-            description: Some("leases of the nodes of a quorate cluster".to_owned()),
-            subjects: vec![format!("$KV.{name}.>")],
-            max_messages_per_subject: 1,
-            max_age: self.options.ttl,
-            max_bytes: MAX_BUCKET_BYTES,
-            max_message_size: MAX_VALUE_BYTES,
-            storage: StorageType::File,
-            num_replicas: self.options.replicas,
-            discard: DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            allow_direct: true,
-            ..stream::Config::default()
-        }
     }
 }
 
