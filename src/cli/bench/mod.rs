@@ -108,7 +108,10 @@ async fn measure(kind: Kind, args: BenchArgs) -> Result<(), Failed> {
         work.client.keygen(&request.map_err(|error| Failed::Usage(error.into()))?).await?;
     }
     let warm_up = args.concurrency * WARM_UP;
-    drive(&work, "warm", warm_up, args.concurrency, &ProgressBar::hidden()).await?;
+    let warmed = drive(&work, "warm", warm_up, args.concurrency, &ProgressBar::hidden()).await?;
+    if let Some(code) = warmed.into_iter().find_map(|(_, outcome)| outcome.err()) {
+        return Err(Failed::Work(anyhow!("a request of the warm-up failed: {code}")));
+    }
     let before = used(&work.client, args.broker_pid).await?;
     let bar = progress(args.requests);
     let begun = Instant::now();
@@ -209,6 +212,11 @@ impl Run {
 /// What every process has used so far, by name.
 async fn used(client: &Client, broker: Option<u32>) -> Result<BTreeMap<String, ProcessReport>, Failed> {
     let nodes = client.status(STATUS_WAIT).await?;
+    if let Some(node) = nodes.first()
+        && nodes.len() < usize::from(node.parties)
+    {
+        return Err(Failed::Work(anyhow!("only {} of {} nodes say what they use", nodes.len(), node.parties)));
+    }
     let mut all: BTreeMap<String, ProcessReport> =
         nodes.into_iter().filter_map(|node| Some((node.name, node.process?))).collect();
     if let Some(pid) = broker {
