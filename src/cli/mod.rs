@@ -26,6 +26,7 @@ mod passphrase;
 mod register_peers;
 mod request_key;
 mod start;
+mod stop;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Failed;
 use super::config_check::ConfigArgs;
 use super::passphrase::typed;
+use super::stop::Stop;
 use crate::config::{Config, Environment, Flags, LogConfig, LogFormat, StorageKeySource, read_passphrase_file};
 use crate::node::NodeHandle;
 use crate::service::{LaunchError, Typed, launch};
@@ -129,27 +129,6 @@ async fn run(mut node: NodeHandle, mut stop: Stop) -> Result<(), Failed> {
             Ok(())
         }
         () = stop.asked() => Err(Failed::Interrupted),
-    }
-}
-
-/// The signals that ask a node to stop.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, Failed> {
-        let listen = |kind| signal(kind).map_err(|error| Failed::Work(error.into()));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// Waits for the next one.
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use self::files::{Layout, prepare};
 use self::processes::Processes;
 use super::key_args::make_directory;
+use super::stop::Stop;
 use super::{Failed, tell};
 use crate::client::{Client, Options};
 use crate::ids::Threshold;
@@ -91,17 +92,23 @@ fn run_until_stopped(args: StartArgs) -> Result<(), Failed> {
         return Err(Failed::Usage(anyhow!("the cluster of {} runs already", args.dir.display())));
     };
     let layout = prepare(&args.dir, threshold, args.port, args.health_port)?;
-    // Interrupts are handled within: they stop the processes in good order.
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failed::Work(error.into()))?;
     runtime.block_on(async move {
-        let mut processes = Processes::start(&layout, &args.nats_server).await.map_err(Failed::Work)?;
+        // From here on, whatever ends this process in good order ends the others.
+        let mut stop = Stop::listen()?;
+        let mut processes = tokio::select! {
+            started = Processes::start(&layout, &args.nats_server) => started.map_err(Failed::Work)?,
+            () = stop.asked() => return Err(Failed::Interrupted),
+        };
         let done = tokio::select! {
             done = serve(&layout, threshold) => done,
             failed = processes.failed() => Err(Failed::Work(failed)),
-            () = asked_to_stop() => Ok(()),
+            () = stop.asked() => Ok(()),
         };
-        processes.stop().await;
-        done
+        tokio::select! {
+            () = processes.stop() => done,
+            () = stop.asked() => Err(Failed::Interrupted),
+        }
     })
 }
 
@@ -155,18 +162,6 @@ fn usage(layout: &Layout, threshold: Threshold, took: Duration) -> String {
         threshold.signers(),
         layout.health_port,
     )
-}
-
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 /// The file that the process which runs a cluster holds locked, with its process id in it. The lock ends with the
