@@ -1,6 +1,7 @@
 //! `quorate start`: a node, from its configuration to its end.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -14,6 +15,9 @@ use super::stop::Stop;
 use crate::config::{Config, Environment, Flags, LogConfig, LogFormat, StorageKeySource, read_passphrase_file};
 use crate::node::NodeHandle;
 use crate::service::{LaunchError, Typed, launch};
+
+/// How long threads may take to end when the node has.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Runs a node until SIGINT or SIGTERM. The first lets running work end, within shutdown.drain_ms; a second one stops the
 /// node at once.
@@ -54,7 +58,11 @@ impl StartArgs {
         }
         let secrets = self.secrets(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        runtime.map_err(|error| Failed::Work(error.into()))?.block_on(serve(&config, &environment, secrets))
+        let runtime = runtime.map_err(|error| Failed::Work(error.into()))?;
+        let done = runtime.block_on(serve(&config, &environment, secrets));
+        // A thread that hangs, as on a disk that does not answer, must not keep the process from ending.
+        runtime.shutdown_timeout(LEAVE);
+        done
     }
 
     /// What the command line says about keys of the configuration.

@@ -93,6 +93,8 @@ pub struct Addresses {
 pub enum NodeMsg {
     /// Starts a child again after its pause.
     Restart(ChildName),
+    /// Looks whether a child holds a thread.
+    Look,
     /// Ends the node in good order: running work first, then the links, the store last.
     Shutdown(RpcReplyPort<()>),
 }
@@ -165,20 +167,20 @@ impl Actor for NodeActor {
 
     async fn pre_start(&self, myself: ActorRef<NodeMsg>, root: Root) -> Result<NodeState, ActorProcessingErr> {
         let Root { args, addresses, views, recorder } = root;
-        let restarts = args.settings.restarts;
+        let (restarts, stuck_after) = (args.settings.restarts, args.settings.stuck_after);
         // A store that failed twice cannot be trusted to hold anything.
         let once = RestartLimit { restarts: 1, ..restarts };
         // A node that signs is worth more than what can be seen of it.
         let endless = RestartLimit { restarts: usize::MAX, ..restarts };
         let mut state = NodeState {
-            storage: Child::new(addresses.storage.clone(), once),
-            registry: Child::new(addresses.registry.clone(), restarts),
-            pairing: Child::new(addresses.pairing.clone(), restarts),
-            keygen: Child::new(addresses.keygen.clone(), restarts),
-            signing: Child::new(addresses.signing.clone(), restarts),
-            transport: Child::new(addresses.transport.clone(), restarts),
-            gateway: Child::new(addresses.gateway.clone(), restarts),
-            health: Child::new(addresses.health.clone(), endless),
+            storage: Child::new(addresses.storage.clone(), once, stuck_after),
+            registry: Child::new(addresses.registry.clone(), restarts, stuck_after),
+            pairing: Child::new(addresses.pairing.clone(), restarts, stuck_after),
+            keygen: Child::new(addresses.keygen.clone(), restarts, stuck_after),
+            signing: Child::new(addresses.signing.clone(), restarts, stuck_after),
+            transport: Child::new(addresses.transport.clone(), restarts, stuck_after),
+            gateway: Child::new(addresses.gateway.clone(), restarts, stuck_after),
+            health: Child::new(addresses.health.clone(), endless, stuck_after),
             recorder,
             started: Instant::now(),
             views: Arc::new(ViewWatch(views)),
@@ -200,6 +202,7 @@ impl Actor for NodeActor {
         ] {
             state.start(child, myself.get_cell()).await?;
         }
+        myself.send_interval(stuck_after, || NodeMsg::Look);
         Ok(state)
     }
 
@@ -217,6 +220,11 @@ impl Actor for NodeActor {
                 }
             }
             NodeMsg::Restart(_) => {}
+            NodeMsg::Look => {
+                if let Some(child) = state.holding_thread() {
+                    return Err(format!("{child:?} hangs and cannot be ended").into());
+                }
+            }
             NodeMsg::Shutdown(reply) => {
                 state.shutdown().await;
                 // Whoever asked may have gone.
@@ -261,6 +269,21 @@ impl NodeState {
             () if self.health.is(cell) => ChildName::Health,
             () => return None,
         })
+    }
+
+    /// A child whose handler never returns and never waits: only the end of the process ends it.
+    fn holding_thread(&self) -> Option<ChildName> {
+        let holding = [
+            (ChildName::Storage, self.storage.holds_thread()),
+            (ChildName::Registry, self.registry.holds_thread()),
+            (ChildName::Pairing, self.pairing.holds_thread()),
+            (ChildName::Keygen, self.keygen.holds_thread()),
+            (ChildName::Signing, self.signing.holds_thread()),
+            (ChildName::Transport, self.transport.holds_thread()),
+            (ChildName::Gateway, self.gateway.holds_thread()),
+            (ChildName::Health, self.health.holds_thread()),
+        ];
+        holding.into_iter().find_map(|(child, holds)| holds.then_some(child))
     }
 
     /// A child failed: waits until it is gone, state and all, then starts it again after its pause, or gives up.

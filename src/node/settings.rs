@@ -6,7 +6,7 @@ use crate::config::{self, Config};
 use crate::ids::{ClusterId, Threshold};
 use crate::keys::ChainCode;
 use crate::signing::OnPeerFailure;
-use crate::supervision::RestartLimit;
+use crate::supervision::{RestartLimit, STUCK_AFTER};
 use crate::transport::LinkConfig;
 
 /// A node's settings. Everything that is not here comes from its identity, its peer book and its policy.
@@ -38,6 +38,8 @@ pub struct Settings {
     pub link: LinkConfig,
     /// How often the children that may restart do so before the node fails.
     pub restarts: RestartLimit,
+    /// How long a child may be at one message before it counts as failed.
+    pub stuck_after: Duration,
     /// How long running work may take to end when the node stops.
     pub drain: Duration,
 }
@@ -64,6 +66,7 @@ impl Settings {
                 within: Duration::from_secs(60),
                 backoff: Duration::from_millis(100),
             },
+            stuck_after: STUCK_AFTER,
             drain: Duration::from_secs(20),
         }
     }

@@ -13,6 +13,7 @@ use super::{Hold, Intake, Post, SessionActor, SessionArgs, SessionKit, SessionMs
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
 use crate::protocol::Party;
+use crate::supervision::{STUCK_AFTER, Watched};
 use crate::transport::Credit;
 use crate::wire::message::SessionBody;
 use crate::wire::sheet::Sheet;
@@ -159,7 +160,8 @@ impl<O: Send + 'static> Sessions<O> {
     ) -> Result<(), SpawnErr> {
         let hash = sheet.hash;
         let args = SessionArgs { kit: self.kit.clone(), sheet: Arc::clone(&sheet), party, hold };
-        let (actor, handle) = Actor::spawn_linked(None, SessionActor::default(), args, supervisor).await?;
+        let (actor, handle) =
+            Actor::spawn_linked(None, Watched::new(SessionActor::default(), STUCK_AFTER), args, supervisor).await?;
         for early in self.early.take(hash) {
             // The session has just started; if it is gone already, its messages are of no use.
             let _ = actor.cast(SessionMsg::Peer { from: early.from, body: early.body, credit: early.credit });

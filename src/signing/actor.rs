@@ -56,6 +56,9 @@ pub enum SigningMsg {
     /// Panics in the handler: the harness proves supervision with it.
     #[cfg(any(test, feature = "testing"))]
     InjectPanic,
+    /// Gets stuck in the handler, waiting for ever or holding its thread for so long: likewise.
+    #[cfg(any(test, feature = "testing"))]
+    InjectHang(Option<std::time::Duration>),
 }
 
 heard_as!(SigningMsg {
@@ -167,6 +170,10 @@ impl Actor for SigningActor {
             #[cfg(any(test, feature = "testing"))]
             #[expect(clippy::panic, reason = "the harness injects it")]
             SigningMsg::InjectPanic => panic!("injected"),
+            #[cfg(any(test, feature = "testing"))]
+            SigningMsg::InjectHang(None) => std::future::pending().await,
+            #[cfg(any(test, feature = "testing"))]
+            SigningMsg::InjectHang(Some(time)) => std::thread::sleep(time),
         }
         state.intake.settle(state.requests.len() == 0);
         Ok(())

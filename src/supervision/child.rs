@@ -6,6 +6,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, Message, SpawnErr, 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::watched::{Progress, Watched};
 use super::{Address, Intensity, RestartLimit, Verdict};
 
 /// How long a supervisor waits for the former life of a child to be gone, state and all.
@@ -24,13 +25,17 @@ pub struct Child<M> {
     address: Address<M>,
     life: Option<(ActorRef<M>, JoinHandle<()>)>,
     intensity: Intensity,
+    stuck_after: Duration,
+    progress: Progress,
 }
 
 impl<M: Message> Child<M> {
-    /// A child that is not running yet, answering at `address` when it is.
+    /// A child that is not running yet, answering at `address` when it is. It fails when it is at one message for
+    /// `stuck_after`.
     #[must_use]
-    pub fn new(address: Address<M>, limit: RestartLimit) -> Self {
-        Self { address, life: None, intensity: Intensity::new(limit) }
+    pub fn new(address: Address<M>, limit: RestartLimit, stuck_after: Duration) -> Self {
+        let (intensity, progress) = (Intensity::new(limit), Progress::default());
+        Self { address, life: None, intensity, stuck_after, progress }
     }
 
     /// Starts a life of the child, linked to `supervisor`. It answers at its address before it does anything but start:
@@ -44,6 +49,8 @@ impl<M: Message> Child<M> {
         arguments: A::Arguments,
         supervisor: ActorCell,
     ) -> Result<(), SpawnErr> {
+        let actor = Watched::new(actor, self.stuck_after);
+        self.progress = actor.progress();
         let bound = Bound { actor, address: self.address.clone() };
         match Actor::spawn_linked(None, bound, arguments, supervisor).await {
             Ok(life) => {
@@ -61,6 +68,13 @@ impl<M: Message> Child<M> {
     #[must_use]
     pub fn is(&self, cell: &ActorCell) -> bool {
         self.life.as_ref().is_some_and(|(actor, _)| actor.get_id() == cell.get_id())
+    }
+
+    /// Whether it has been at one message for twice as long as it may be: then its handler holds a thread and cannot be
+    /// ended.
+    #[must_use]
+    pub fn holds_thread(&self) -> bool {
+        self.life.is_some() && self.progress.busy_for().is_some_and(|busy| busy >= self.stuck_after * 2)
     }
 
     /// Takes note of a failure: restart, and after which pause, or give up.
@@ -182,7 +196,7 @@ mod tests {
         let (supervisor, _) = Actor::spawn(None, Player, Ok(())).await.unwrap();
         let address = Address::unbound();
         let limit = RestartLimit { restarts: 1, within: Duration::from_secs(1), backoff: Duration::ZERO };
-        let mut child = Child::new(address.clone(), limit);
+        let mut child = Child::new(address.clone(), limit, Duration::from_secs(1));
         assert!(child.start(Player, Err("no"), supervisor.get_cell()).await.is_err());
         assert!(address.current().is_none());
         for _ in 0..2 {

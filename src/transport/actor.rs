@@ -18,7 +18,7 @@ use super::noise::LinkKeys;
 use super::pump::{Route, Routes};
 use crate::ids::{ClusterId, NodeId};
 use crate::secret::SecretBytes;
-use crate::supervision::{Address, Child, Deliver, RestartLimit, Verdict};
+use crate::supervision::{Address, Child, Deliver, RestartLimit, STUCK_AFTER, Verdict};
 use crate::wire::message::PeerMessage;
 
 /// Links may fail as often as they like: a peer that keeps crashing is no reason for this node to stop.
@@ -173,7 +173,7 @@ impl Actor for TransportActor {
                 RestartLimit { restarts: RESTARTS, within: RESTART_WINDOW, backoff: args.config.restart_backoff };
             let budget = Budget::new(args.config.budget_bytes, args.config.reserve_bytes);
             peers.insert(peer, Route { link: link.clone(), budget, counters: Arc::clone(&counters) });
-            let child = Child::new(link.clone(), limit);
+            let child = Child::new(link.clone(), limit, STUCK_AFTER);
             links.by_peer.insert(peer, LinkChild { child, link, keys, counters, up: None, lives: 0 });
         }
         let routes = Arc::new(Routes { peers, strays: AtomicU64::new(0) });

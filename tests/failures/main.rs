@@ -4,6 +4,7 @@
 mod bans;
 mod dead_peers;
 mod deadlines;
+mod hangs;
 mod keygen_commit;
 mod lossy;
 mod restarts;
