@@ -6,12 +6,13 @@
 # make lint   formatting and clippy, warnings are errors
 # make doc    the API's documentation, warnings are errors
 # make bench  what operations cost, in release mode
+# make fuzz   libFuzzer on every parser that bytes from outside reach   (SECONDS=20 for each, TARGET=name for one)
 #
 # Each target installs the system packages that are missing, or says which they are. The tests and the cluster install a
 # NATS server of their own below the cache folder, unless one that is new enough is in PATH.
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test cluster cluster-stop lint doc bench deps
+.PHONY: demo test cluster cluster-stop lint doc bench fuzz deps
 
 # RocksDB takes a C++ compiler about 12 minutes. ccache, where it is there, makes that once for all folders and profiles.
 export PATH := /usr/lib/ccache:$(PATH)
@@ -33,11 +34,14 @@ cluster-stop: deps
 	@$(CARGO) run --locked --quiet -- cluster stop $(ARGS)
 
 lint: deps
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 doc: deps
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+fuzz: deps
+	.cargo/fuzz $(SECONDS) $(TARGET)
 
 bench: deps
 	$(CARGO) bench --locked --bench figures

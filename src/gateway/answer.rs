@@ -293,7 +293,7 @@ fn unparsed(error: &RequestError) -> EventError {
 }
 
 /// A member of something that is no request, as far as it can be read: its client should know which one is meant.
-fn text_field(payload: &[u8], name: &str) -> String {
+pub(crate) fn text_field(payload: &[u8], name: &str) -> String {
     /// Longer ones are nobody's.
     const LONGEST: usize = 256;
     let object: Option<serde_json::Value> =

@@ -24,6 +24,8 @@ mod queue;
 mod streams;
 
 pub use actor::{GatewayActor, GatewayArgs, GatewayMsg, GatewaySnapshot};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use answer::text_field;
 pub use desk::Desk;
 pub(crate) use native::status;
 

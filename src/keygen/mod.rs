@@ -29,6 +29,8 @@ mod work;
 
 pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
 pub use commit::Commit;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use pending::Pending;
 pub use prepare::KeygenArgs;
 pub use resolution::{Resolution, Verdict};
 

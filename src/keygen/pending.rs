@@ -16,7 +16,7 @@ const MAX_PENDING_BYTES: usize = MAX_RECORD_BYTES + 32 * 1024;
 
 /// What a node holds of a key generation that is not certified yet.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Pending {
+pub(crate) struct Pending {
     /// The session that made the shares.
     pub session: SheetHash,
     /// The hash of the request's content.

@@ -176,6 +176,27 @@ fn damaged(problem: &str) -> StorageError {
     StorageError::DamagedFiles { problem: problem.into() }
 }
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz {
+    //! The header as bytes that anybody may have written.
+
+    use super::*;
+
+    /// A header.
+    pub(crate) fn some_header() -> Result<Vec<u8>, StorageError> {
+        let owner =
+            Owner { cluster: "fuzz".parse().map_err(|_| damaged("no name"))?, node: NodeId(uuid::Uuid::from_u128(1)) };
+        let key = SecretBytes::copy_from(&[7; KEY_BYTES]);
+        let source = KeySource::key(SecretBytes::copy_from(&[8; KEY_BYTES]))?;
+        lock(&owner, &source, Argon2Params::insecure_for_tests(), &key)
+    }
+
+    /// Whether they are one.
+    pub(crate) fn is_header(bytes: &[u8]) -> bool {
+        Header::parse(bytes).is_ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(non_snake_case, reason = "a test is named subject__should_claim")]

@@ -53,6 +53,8 @@ pub use faults::{Faults, Point};
 pub use gate::Gate;
 pub use handle::{StorageHandle, StorageTimeouts};
 pub use header::Owner;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use header::fuzz;
 pub use key::{Argon2Params, KeySource};
 pub use queue::QueueLimits;
 pub use snapshot::StorageSnapshot;

@@ -7,9 +7,11 @@
 //! | one actor, all its neighbours played | [`Bench`] for its arguments, a [`Probe`] for each neighbour |
 //! | whatever speaks to NATS | [`NatsServer`]: a real one, to kill and restart |
 //! | anything that needs a wallet, and no key generation | [`PlantedWallet`] |
+//! | a parser, with whatever bytes | [`fuzz`] |
 
 mod bench;
 pub mod cluster;
+pub mod fuzz;
 mod nats_server;
 mod planted;
 mod probe;

@@ -35,4 +35,6 @@ pub use actor::{LinkSnapshot, TransportActor, TransportArgs, TransportMsg, Trans
 pub use config::LinkConfig;
 pub use credit::Credit;
 pub use event::{DownReason, Inbound, PeerEvent, Services};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use link::message as link_messages;
 pub use link::{LinkTraffic, Readiness};

@@ -21,7 +21,7 @@ pub struct Readiness {
 
 /// A message between the links themselves.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Control {
+pub(crate) enum Control {
     /// I am here.
     Beat(Beat),
     /// I end this link.
@@ -30,23 +30,23 @@ pub(super) enum Control {
 
 /// A heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Beat {
+pub(crate) struct Beat {
     /// Counts the sender's beats in this life of its link, from 1.
-    pub(super) sequence: u64,
+    pub(crate) sequence: u64,
     /// The highest sequence that it has heard from the receiver, or 0: what acknowledges the receiver's beats.
-    pub(super) heard: u64,
+    pub(crate) heard: u64,
     /// Whether it answers a beat at once. Those that do are not answered.
-    pub(super) answer: bool,
+    pub(crate) answer: bool,
     /// What the sender says about itself.
-    pub(super) readiness: Readiness,
+    pub(crate) readiness: Readiness,
 }
 
 impl Control {
-    pub(super) fn encode(&self) -> Result<Vec<u8>, CodecError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, CodecError> {
         codec::encode(self, MAX_CONTROL_BYTES)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let control: Self = codec::decode(bytes, MAX_CONTROL_BYTES)?;
         match &control {
             Self::Beat(beat) if beat.readiness.pairs.len() > MAX_LISTED_NODES => Err(CodecError::Malformed),
@@ -56,12 +56,12 @@ impl Control {
 }
 
 /// Encodes a message between nodes, which may hold secret shares.
-pub(super) fn encode_message(message: &PeerMessage) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+pub(crate) fn encode_message(message: &PeerMessage) -> Result<Zeroizing<Vec<u8>>, CodecError> {
     codec::encode_secret(message, MAX_PEER_MESSAGE_BYTES)
 }
 
 /// Decodes a message between nodes.
-pub(super) fn decode_message(bytes: &[u8]) -> Result<PeerMessage, CodecError> {
+pub(crate) fn decode_message(bytes: &[u8]) -> Result<PeerMessage, CodecError> {
     codec::decode(bytes, MAX_PEER_MESSAGE_BYTES)
 }
 

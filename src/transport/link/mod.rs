@@ -10,7 +10,7 @@ mod actor;
 mod beats;
 mod counters;
 mod handshakes;
-mod message;
+pub(crate) mod message;
 mod publisher;
 mod state;
 #[cfg(test)]

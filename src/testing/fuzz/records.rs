@@ -1,0 +1,114 @@
+//! What the store holds, should somebody get past its seal, or the seal be ours and the content damaged before.
+#![expect(clippy::unwrap_used, reason = "honest records encode")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use uuid::Uuid;
+
+use super::Target;
+use crate::identity::{NodeIdentity, PeerBook};
+use crate::ids::{ClusterId, NodeId, Scheme, SheetHash, Threshold};
+use crate::keygen::Pending;
+use crate::keys::Signature;
+use crate::protocol::pair::PairState;
+use crate::protocol::pair::testbed::established;
+use crate::protocol::share::KeyShare;
+use crate::signing::AdmissionRecord;
+use crate::storage::fuzz as header;
+use crate::testing::PlantedWallet;
+use crate::wallet::{WalletCertificate, WalletRecord};
+
+pub(super) fn targets() -> Vec<Target> {
+    vec![
+        Target { name: "store_header", seeds: headers, run: header::is_header, cost: 1 },
+        Target {
+            name: "admission_record",
+            seeds: admissions,
+            run: |bytes| AdmissionRecord::decode(bytes).is_ok(),
+            cost: 1,
+        },
+        Target { name: "pending_shares", seeds: pendings, run: |bytes| Pending::decode(bytes).is_ok(), cost: 1 },
+        Target { name: "wallet_record", seeds: wallet_records, run: wallet_record, cost: 5 },
+        Target { name: "wallet_certificate", seeds: certificates, run: certificate, cost: 10 },
+        Target { name: "key_share", seeds: shares, run: share, cost: 3 },
+        Target {
+            name: "pair_state",
+            seeds: pair_states,
+            run: |bytes| PairState::from_secret_bytes(bytes).is_ok(),
+            cost: 20,
+        },
+    ]
+}
+
+struct Planted {
+    peers: PeerBook,
+    wallet: PlantedWallet,
+}
+
+static PLANTED: LazyLock<Planted> = LazyLock::new(|| {
+    let identities: Vec<_> = (0..3)
+        .map(|number| {
+            let id = NodeId(Uuid::from_u128(number + 1));
+            Arc::new(NodeIdentity::generate(format!("node{number}").parse().unwrap(), id).unwrap())
+        })
+        .collect();
+    let peers = PeerBook::new(identities.iter().map(|identity| identity.member()).collect()).unwrap();
+    let (cluster, wallet): (ClusterId, _) = ("fuzz".parse().unwrap(), "wallet".parse().unwrap());
+    let threshold = Threshold::new(2, 3).unwrap();
+    let wallet = PlantedWallet::deal(&cluster, &peers, &identities, &wallet, threshold, &Scheme::ALL);
+    Planted { peers, wallet }
+});
+
+/// The shares of one member.
+fn shares_of_one() -> &'static BTreeMap<Scheme, Arc<KeyShare>> {
+    PLANTED.wallet.shares.values().next().unwrap()
+}
+
+fn headers() -> Vec<Vec<u8>> {
+    vec![header::some_header().unwrap()]
+}
+
+fn admissions() -> Vec<Vec<u8>> {
+    let record = |answer| AdmissionRecord { content: [3; 32], answer }.encode().unwrap().expose().to_vec();
+    [None, Some(Signature::Ed25519([7; 64]))].map(record).into()
+}
+
+fn pendings() -> Vec<Vec<u8>> {
+    let record = PLANTED.wallet.certificate.record().encode().unwrap();
+    let shares = shares_of_one().iter().map(|(&scheme, share)| (scheme, share.to_secret_bytes().unwrap())).collect();
+    let pending = Pending::new(SheetHash([1; 32]), [2; 32], record, [3; 64], &shares);
+    vec![pending.encode().unwrap().expose().to_vec()]
+}
+
+fn wallet_records() -> Vec<Vec<u8>> {
+    vec![PLANTED.wallet.certificate.record().encode().unwrap()]
+}
+
+fn wallet_record(bytes: &[u8]) -> bool {
+    let Ok(record) = WalletRecord::decode(bytes) else { return false };
+    let again = record.encode().unwrap();
+    assert!(WalletRecord::decode(&again).is_ok(), "a record that was taken is taken again");
+    true
+}
+
+fn certificates() -> Vec<Vec<u8>> {
+    vec![PLANTED.wallet.certificate.encode().unwrap()]
+}
+
+fn certificate(bytes: &[u8]) -> bool {
+    WalletCertificate::decode(bytes, &PLANTED.peers).is_ok()
+}
+
+fn shares() -> Vec<Vec<u8>> {
+    shares_of_one().values().map(|share| share.to_secret_bytes().unwrap().expose().to_vec()).collect()
+}
+
+fn share(bytes: &[u8]) -> bool {
+    shares_of_one().values().any(|share| KeyShare::from_secret_bytes(bytes, share.group()).is_ok())
+}
+
+fn pair_states() -> Vec<Vec<u8>> {
+    let [half, other] = established().first().unwrap();
+    [half, other].map(|half| half.to_secret_bytes().unwrap().expose().to_vec()).into()
+}
