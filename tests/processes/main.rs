@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `contract` | takes requests as mpcium's clients sign them | the wire to the byte, error codes, the native API, the commands |
 //! | `guarded` | asks for complete signatures and approvals, in streams that others made | who may ask, and with what |
+//! | `permissions` | is a NATS user with the permissions that the README says | it needs all of them, and no more |
 //! | `work_queue` | takes requests of the client library | three clients at once |
 //! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
 //! | `crashes` | everything is killed at some time | each request is answered once |
@@ -17,6 +18,7 @@ mod crashes;
 mod guarded;
 mod node;
 mod operators;
+mod permissions;
 mod start;
 mod verify;
 mod work_queue;
