@@ -15,7 +15,7 @@ use super::{
     SessionMsg, SheetContext,
 };
 use crate::error::Code;
-use crate::ids::{Epoch, NodeId, PartyIndex, SessionId, SheetHash, Threshold};
+use crate::ids::{NodeId, PartyIndex, Scheme, SessionId, SheetHash, Threshold};
 use crate::pairing::{BanError, Bans};
 use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient};
 use crate::session::Held;
@@ -108,7 +108,12 @@ impl Rig {
             version: SHEET_VERSION,
             cluster: bench.settings.cluster.clone(),
             session: SessionId([1; 32]),
-            task: Task::PairSetup { epoch: Epoch(1) },
+            task: Task::Keygen {
+                wallet: "w".parse().unwrap(),
+                schemes: vec![Scheme::Ed25519],
+                threshold: bench.settings.threshold,
+                request: Vec::new(),
+            },
             participants: participants.clone(),
             coordinator: bench.id(coordinator),
             attempt: 1,

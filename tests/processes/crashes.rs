@@ -119,7 +119,8 @@ struct Results {
 impl Results {
     async fn collect(url: &str, client: &Wire) -> Self {
         // The consumers are the contract's.
-        (client.signatures().await, client.wallets().await);
+        client.signatures().await;
+        client.wallets().await;
         let context = jetstream::new(async_nats::connect(url).await.unwrap());
         let fetched = Arc::new(Mutex::default());
         let mut tasks = JoinSet::new();
@@ -355,7 +356,8 @@ impl Stage {
             join_all(there).await.iter().all(Result::is_ok).then_some(())
         })
         .await;
-        (self.client.signatures().await, self.client.wallets().await);
+        self.client.signatures().await;
+        self.client.wallets().await;
         let accepted = self.ask("empty", 8, 2).await;
         assert_eq!(accepted.ids().count(), 10);
         self.assert_ended_in_one_way("empty", &accepted).await;
