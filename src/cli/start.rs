@@ -1,5 +1,6 @@
 //! `quorate start`: a node, from its configuration to its end.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ fn start_log(LogConfig { level, format }: LogConfig) {
         LevelFilter::DEBUG | LevelFilter::TRACE => EnvFilter::new(format!("info,quorate={level}")),
         _ => filter,
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal());
     // It fails where a subscriber is set already: then that one has the log.
     let _ = match format {
         LogFormat::Pretty => log.try_init(),

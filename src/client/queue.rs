@@ -86,7 +86,8 @@ impl WorkQueue {
     /// The results of key generations.
     ///
     /// # Errors
-    /// [`ClientError::Broker`], as when no node has made the stream yet.
+    /// [`ClientError::Broker`], as when no node has made the stream yet; a refusal where the client's id differs from that
+    /// of another one only in what consumer names cannot have (`:`, `-`).
     pub async fn wallets(&self) -> Result<Results<KeygenEvent>, ClientError> {
         self.results("mpc_keygen_result", KEYGEN_RESULT).await
     }
@@ -94,11 +95,13 @@ impl WorkQueue {
     /// The results of signings.
     ///
     /// # Errors
-    /// [`ClientError::Broker`], as when no node has made the stream yet.
+    /// [`ClientError::Broker`], as when no node has made the stream yet; a refusal where the client's id differs from that
+    /// of another one only in what consumer names cannot have (`:`, `-`).
     pub async fn signatures(&self) -> Result<Results<SigningEvent>, ClientError> {
         self.results("mpc_signing_result", SIGNING_RESULT).await
     }
 
+    /// The consumer of this client. The contract names it after the client's id, without telling some characters apart.
     async fn results<T>(&self, consumer: &str, prefix: &str) -> Result<Results<T>, ClientError> {
         let (name, filter) = match &self.client {
             None => (consumer.to_owned(), format!("{prefix}.*")),
@@ -114,6 +117,13 @@ impl WorkQueue {
         };
         let stream = self.context.get_stream(RESULT_STREAM).await.map_err(broker)?;
         let consumer = stream.get_or_create_consumer(&name, config).await.map_err(broker)?;
+        let found = &consumer.cached_info().config.filter_subject;
+        if let Some(client) = &self.client
+            && !found.starts_with(&format!("{prefix}.{client}."))
+        {
+            let reason = format!("consumer {name} has the results of another client, {found}; take another client id");
+            return Err(Failure::new(Code::MsgValidation, reason).into());
+        }
         Ok(Results { consumer, batch: None, event: PhantomData })
     }
 }

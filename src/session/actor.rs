@@ -310,6 +310,10 @@ impl<O: Send + 'static> SessionState<O> {
             }
             SessionBody::Abort { code, culprits, round: _ } => {
                 let named: BTreeSet<NodeId> = culprits.into_iter().take(MAX_LISTED_NODES).collect();
+                if self.seat.sheet.sheet.coordinator == self.kit.identity.id() {
+                    // It may have no link to some of the others: that may be why it aborts.
+                    self.kit.post.abort(&self.seat.sheet, code, &named, self.round);
+                }
                 self.abort(myself, code, named, Some(from));
             }
             SessionBody::Refuse { code, answer: _ } => {
@@ -390,7 +394,7 @@ impl<O: Send + 'static> SessionState<O> {
         if silent.is_empty() { [self.seat.identity.id()].into() } else { silent }
     }
 
-    /// Ends the session without output and tells the others, unless one of them told us.
+    /// Ends the session without output and tells the others, unless one of them told us, and so them.
     fn abort(
         &mut self,
         myself: &ActorRef<SessionMsg<O>>,

@@ -15,7 +15,7 @@ use super::{
     SessionMsg, SheetContext,
 };
 use crate::error::Code;
-use crate::ids::{Epoch, NodeId, PartyIndex, SessionId, SheetHash, Threshold};
+use crate::ids::{NodeId, PartyIndex, Scheme, SessionId, SheetHash, Threshold};
 use crate::pairing::{BanError, Bans};
 use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient};
 use crate::session::Held;
@@ -84,42 +84,54 @@ impl Deliver<Held> for Owner {
     }
 }
 
-/// A session of member 0 with member 1.
+/// A session of member 0 with the others.
 struct Rig {
     bench: Bench,
     session: SheetHash,
     actor: ActorRef<SessionMsg<()>>,
     ends: mpsc::UnboundedReceiver<Outcome<()>>,
     engine: Arc<()>,
-    _transport: ProbeInbox<TransportMsg>,
+    post: Post,
+    transport: ProbeInbox<TransportMsg>,
 }
 
 impl Rig {
-    /// Starts the session on a pool of one place; its messages are held, or not.
+    /// Starts a session that member 0 coordinates.
     async fn start(bench: Bench, hold: bool) -> Self {
+        Self::start_for(bench, hold, 0).await
+    }
+
+    /// Starts a session that this member coordinates, on the pool of the bench; its messages are held, or not.
+    async fn start_for(bench: Bench, hold: bool, coordinator: usize) -> Self {
         let participants: Vec<Participant> = bench.peers.committee();
         let sheet = Sheet {
             version: SHEET_VERSION,
             cluster: bench.settings.cluster.clone(),
             session: SessionId([1; 32]),
-            task: Task::PairSetup { epoch: Epoch(1) },
+            task: Task::Keygen {
+                wallet: "w".parse().unwrap(),
+                schemes: vec![Scheme::Ed25519],
+                threshold: bench.settings.threshold,
+                request: Vec::new(),
+            },
             participants: participants.clone(),
-            coordinator: bench.id(0),
+            coordinator: bench.id(coordinator),
             attempt: 1,
             deadline_ms: bench.clock.now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap(),
         };
-        let sheet = Arc::new(SheetContext::propose(sheet, bench.identity(0)).unwrap());
+        let sheet = Arc::new(SheetContext::propose(sheet, bench.identity(coordinator)).unwrap());
         let (to_transport, transport) = Probe::start().await;
         let (owner, ends) = mpsc::unbounded_channel();
         let owner = Arc::new(Owner(owner));
         let engine = Arc::new(());
+        let post = Post::new(bench.id(0), Service::Pairing, to_transport);
         let session = sheet.hash;
         let args = SessionArgs {
             sheet,
             party: Box::new(Greeter { peer: participants[1].index, heard: false, _alive: Arc::clone(&engine) }),
             hold: hold.then(|| Hold { from_round: 1, told: Arc::clone(&owner) as Arc<dyn Deliver<Held>> }),
             kit: SessionKit {
-                post: Post::new(bench.id(0), Service::Pairing, to_transport),
+                post: post.clone(),
                 identity: Arc::clone(bench.identity(0)),
                 peers: Arc::clone(&bench.peers),
                 bans: Arc::new(NoBans),
@@ -129,7 +141,7 @@ impl Rig {
             },
         };
         let (actor, _) = Actor::spawn(None, SessionActor::default(), args).await.unwrap();
-        Self { bench, session, actor, ends, engine, _transport: transport }
+        Self { bench, session, actor, ends, engine, post, transport }
     }
 
     /// The peer says hello.
@@ -159,6 +171,34 @@ async fn deadline__should_name_the_peer_that_said_nothing() {
     let mut rig = Rig::start(bench(), false).await;
     let aborted = rig.aborted().await;
     assert_eq!((aborted.code, aborted.culprits), (Code::SessionTimeout, [rig.bench.id(1)].into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abort__should_be_passed_on_by_the_coordinator_alone() {
+    for coordinator in [0, 1] {
+        let bench = Bench::new(Threshold::new(2, 3).unwrap());
+        let mut rig = Rig::start_for(bench, false, coordinator).await;
+        // Member 1 has no link to member 2, which does not hear of it.
+        let culprits = vec![rig.bench.id(2)];
+        let body = SessionBody::Abort { code: Code::PeerUnavailable, culprits: culprits.clone(), round: 1 };
+        rig.actor.cast(SessionMsg::Peer { from: rig.bench.id(1), body, credit: Credit::none() }).unwrap();
+        let aborted = rig.aborted().await;
+        assert_eq!((aborted.code, aborted.reported_by), (Code::PeerUnavailable, Some(rig.bench.id(1))));
+        let (me, mut told) = (rig.bench.id(0), BTreeSet::new());
+        // What it has sent is before this.
+        rig.post.refuse(me, rig.session, Code::Cancelled);
+        loop {
+            match rig.transport.sent(rig.session).await {
+                (to, _) if to == me => break,
+                (to, SessionBody::Abort { code, culprits: named, .. }) => {
+                    assert_eq!((code, &named), (Code::PeerUnavailable, &culprits));
+                    told.insert(to);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(told.contains(&rig.bench.id(2)), coordinator == 0, "{told:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

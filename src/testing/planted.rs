@@ -64,14 +64,15 @@ impl PlantedWallet {
     }
 
     /// The sheet that an honest `coordinator` would write for `request` to this wallet, with those of `nodes` that are
-    /// members as its participants.
+    /// members as its participants. Where the wallet has no such key, what is said of one is true of another: an honest
+    /// coordinator would write none.
     ///
     /// # Panics
-    /// When the wallet has no such key.
+    /// When the wallet has no keys.
     #[must_use]
     pub fn sheet(&self, request: &SignRequest, coordinator: NodeId, nodes: &[NodeId], deadline_ms: u64) -> Sheet {
         let record = self.certificate.record();
-        let key = record.key(request.scheme()).unwrap();
+        let key = record.key(request.scheme()).or_else(|| record.keys.first()).unwrap();
         Sheet {
             version: SHEET_VERSION,
             cluster: record.cluster.clone(),

@@ -1,4 +1,5 @@
-//! A client of mpcium's protocol, written after `mpcium-client-protocol`: it shares no code with the nodes.
+//! A client of mpcium's protocol, written after `mpcium-client-protocol`: it shares no code with the nodes, but the keys
+//! that it signs with.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,8 +41,10 @@ pub(crate) struct Tx<'a> {
 /// How much the initiator signs.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Form {
-    /// As mpcium's clients do.
+    /// As mpcium's client in Go does.
     Legacy,
+    /// As mpcium's client in TypeScript does: the same, by `JSON.stringify`.
+    Stringified,
     /// With the derivation path.
     Complete,
 }
@@ -52,9 +55,11 @@ fn object(members: &[(&str, String)]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
+/// A text as Go writes it.
 fn quoted(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    let escaped =
+        [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")];
+    escaped.iter().fold(Value::from(text).to_string(), |text, (character, escape)| text.replace(character, escape))
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -103,6 +108,10 @@ impl<'a> Tx<'a> {
     }
 
     pub(crate) fn signed(&self, form: Form, initiator: Signer<'_>, authorizers: &[(&str, Signer<'_>)]) -> String {
+        let quoted = |text: &str| match form {
+            Form::Stringified => Value::from(text).to_string(),
+            Form::Legacy | Form::Complete => quoted(text),
+        };
         let mut members = vec![
             ("key_type", quoted(self.key_type)),
             ("wallet_id", quoted(self.wallet)),
@@ -113,7 +122,7 @@ impl<'a> Tx<'a> {
         let legacy = object(&members);
         let path = ("derivation_path", self.path());
         let raw = match form {
-            Form::Legacy => legacy,
+            Form::Legacy | Form::Stringified => legacy,
             Form::Complete => object(&[&members[..], std::slice::from_ref(&path)].concat()),
         };
         let signature = initiator.sign_request(raw.as_bytes()).unwrap();
@@ -126,7 +135,7 @@ impl<'a> Tx<'a> {
 }
 
 impl Wire {
-    /// Connects as mpcium's client in Go: with its streams, if `streams` says so.
+    /// Connects, and leaves the streams to others. With an id, its results are its own.
     pub(crate) async fn connect(url: &str, id: Option<&str>) -> Self {
         let context = jetstream::new(async_nats::connect(url).await.unwrap());
         Self { context, id: id.map(str::to_owned) }
@@ -166,6 +175,14 @@ impl Wire {
         }
         let sent = self.context.publish_with_headers(subject.to_owned(), headers, body.into().into()).await;
         sent.unwrap().await.unwrap();
+    }
+
+    /// Publishes into a stream that may go away meanwhile. Says whether the server has taken it.
+    pub(crate) async fn try_publish(&self, subject: &str, body: impl Into<Vec<u8>>) -> bool {
+        match self.context.publish(subject.to_owned(), body.into().into()).await {
+            Ok(sent) => sent.await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// Asks for a wallet as the client in Go does: the subject's last token is a literal asterisk.

@@ -55,6 +55,13 @@ impl Files {
         path
     }
 
+    /// Changes what all nodes start with.
+    pub(crate) fn edit(&self, name: &str, old: &str, new: &str) {
+        let text = std::fs::read_to_string(self.path().join(name)).unwrap();
+        assert_eq!(text.matches(old).count(), 1, "{old:?} in {text}");
+        self.write(name, &text.replace(old, new));
+    }
+
     /// A configuration of ours, with `more` at its end.
     pub(crate) fn configure(&self, url: &str, more: &str) {
         self.write("storage-key", &"5a".repeat(32));
@@ -62,7 +69,7 @@ impl Files {
         let algorithm = if algorithm == Algorithm::P256 { "p256" } else { "ed25519" };
         let text = format!(
             "[cluster]\nid = \"tested\"\nthreshold = 2\nchain_code = \"{}\"\n[nats]\nservers = [\"nats://{url}\"]\n\
-             [storage]\nkey_file = \"storage-key\"\n[health]\nenabled = false\n\
+             [storage]\nkey_file = \"storage-key\"\n[health]\naddress = \"127.0.0.1:0\"\n\
              [policy.initiator]\nalgorithm = \"{algorithm}\"\npublic_key = \"{public}\"\n{more}",
             hex::encode(CHAIN_CODE)
         );
@@ -74,7 +81,7 @@ impl Files {
 pub(crate) struct Cluster {
     pub(crate) server: NatsServer,
     pub(crate) files: Files,
-    /// How each node is started, after its name.
+    /// How each node is started, after its name. `{node}` stands for that name.
     args: Vec<String>,
     pub(crate) nodes: Vec<Option<Node>>,
     pub(crate) client: Client,
@@ -102,8 +109,9 @@ impl Cluster {
 
     pub(crate) async fn start_node(&mut self, number: usize) {
         let name = self.files.peers.nodes()[number].0.to_string();
+        let more: Vec<String> = self.args.iter().map(|arg| arg.replace("{node}", &name)).collect();
         let mut args = vec!["start", "-n", &name];
-        args.extend(self.args.iter().map(String::as_str));
+        args.extend(more.iter().map(String::as_str));
         let node = Node::start(self.files.path(), &format!("{name}.log"), &args).await;
         self.nodes[number] = Some(node);
     }

@@ -132,6 +132,17 @@ impl Stage<'_> {
         self.go.publish("mpc.signing_request.ts-tx", tx.signed(Form::Legacy, self.signer(), &[])).await;
         let event = self.signatures.one().await;
         assert_eddsa(&eddsa, b"of typescript", &bytes(&event, "signature"));
+        // Only one of the two forms that such texts have is what was signed.
+        for (number, form) in [Form::Stringified, Form::Legacy, Form::Complete].into_iter().enumerate() {
+            let id = format!("<{number}> & \u{2028}\u{2029}\"\\ü");
+            let tx = Tx { network: "<a> & \u{2028}", ..Tx::new("ed25519", "signing", &id, b"escaped") };
+            let event = self.signature(&tx, form).await;
+            assert_eddsa(&eddsa, b"escaped", &bytes(&event, "signature"));
+            assert_eq!(
+                (event["tx_id"].as_str(), event["network_internal_code"].as_str()),
+                (Some(tx.id), Some(tx.network))
+            );
+        }
         assert!(event["r"].is_null() && event["s"].is_null() && event["signature_recovery"].is_null());
     }
 

@@ -4,6 +4,11 @@
 //! |---|---|---|
 //! | `contract` | takes requests as mpcium's clients sign them | the wire to the byte, error codes, the native API, the commands |
 //! | `guarded` | asks for complete signatures and approvals, in streams that others made | who may ask, and with what |
+//! | `permissions` | is a NATS user with the permissions that the README says | it needs all of them, and no more |
+//! | `work_queue` | takes requests of the client library | three clients at once |
+//! | `outsider` | hears requests that nobody may make | they stand in nobody's way |
+//! | `tampering` | has its bucket of leases written to by others | they change who seems to be there, and nothing else |
+//! | `timeouts` | has nodes that do not go on | what clients are told, and that they may ask again |
 //! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
 //! | `crashes` | everything is killed at some time | each request is answered once |
 //! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
@@ -16,8 +21,13 @@ mod crashes;
 mod guarded;
 mod node;
 mod operators;
+mod outsider;
+mod permissions;
 mod start;
+mod tampering;
+mod timeouts;
 mod verify;
+mod work_queue;
 
 use std::time::Duration;
 

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::soon;
+use crate::{soon, until};
 
 /// Runs a program, says its process id, and kills it when standard input is closed.
 const LEASH: &str = r#"exec 3<&0
@@ -78,6 +80,34 @@ impl Node {
     pub(crate) async fn stop(mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.ended().await, 0, "{}", self.log());
+    }
+
+    /// What it answers to a GET of this path: the status line, and the body.
+    async fn get(&self, path: &str) -> (String, String) {
+        const SAYS: &str = "health and metrics are served over HTTP address=";
+        let address = until("it says where it serves", async || {
+            self.log().split_once(SAYS).map(|(_, rest)| rest.lines().next().unwrap_or_default().trim().to_owned())
+        });
+        let mut stream = TcpStream::connect(address.await).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+
+    /// Whether it says that it is ready, and why.
+    pub(crate) async fn ready(&self) -> (bool, Value) {
+        let (status, body) = self.get("/ready").await;
+        let report: Value = serde_json::from_str(&body).unwrap();
+        let expected = if report["ready"] == true { "HTTP/1.1 200 OK" } else { "HTTP/1.1 503 Service Unavailable" };
+        assert_eq!(status, expected, "{report}");
+        (report["ready"] == true, report)
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        self.get("/metrics").await.1
     }
 
     /// What it has printed so far.

@@ -67,6 +67,7 @@ async fn start__should_wait_for_its_broker_and_know_its_own_store() {
     until("it waits", async || waiting.log().contains("no NATS server yet").then_some(())).await;
     server.restart(true).await.unwrap();
     until("it starts", async || waiting.log().contains("node started").then_some(())).await;
+    assert!(!waiting.log().contains('\u{1b}'), "colours are for terminals");
     let client = Client::connect(&Options::new([server.url()], "test"), "tested".parse().unwrap()).await.unwrap();
     let nodes = until("it answers", async || client.status(std::time::Duration::from_millis(200)).await.ok()).await;
     assert_eq!((nodes.len(), nodes[0].name.as_str()), (1, node.as_str()));
