@@ -6,13 +6,15 @@
 # make lint   formatting and clippy, warnings are errors
 # make doc    the API's documentation, warnings are errors
 # make bench  what operations cost, in release mode
+# make chaos  processes that are killed, frozen, cut off, without disk, while clients go on    (ROUNDS=2)
+# make soak   thousands of sessions, a third of them aborted, and nothing left behind          (SESSIONS=6000)
 # make fuzz   libFuzzer on every parser that bytes from outside reach   (SECONDS=20 for each, TARGET=name for one)
 #
 # Each target installs the system packages that are missing, or says which they are. The tests and the cluster install a
 # NATS server of their own below the cache folder, unless one that is new enough is in PATH.
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test cluster cluster-stop lint doc bench fuzz deps
+.PHONY: demo test cluster cluster-stop lint doc bench chaos soak fuzz deps
 
 # RocksDB takes a C++ compiler about 12 minutes. ccache, where it is there, makes that once for all folders and profiles.
 export PATH := /usr/lib/ccache:$(PATH)
@@ -39,6 +41,13 @@ lint: deps
 
 doc: deps
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+chaos: deps
+	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && CHAOS_ROUNDS=$(or $(ROUNDS),2) \
+	$(CARGO) test --locked --test processes chaos:: -- --nocapture --test-threads=1
+
+soak: deps
+	SOAK_SESSIONS=$(or $(SESSIONS),6000) $(CARGO) test --locked --test soak -- --nocapture
 
 fuzz: deps
 	.cargo/fuzz $(SECONDS) $(TARGET)

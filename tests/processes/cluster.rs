@@ -83,6 +83,8 @@ pub(crate) struct Cluster {
     pub(crate) files: Files,
     /// How each node is started, after its name. `{node}` stands for that name.
     args: Vec<String>,
+    /// A node that is started by another program, with its arguments: it runs what comes after them.
+    within: Option<(usize, Vec<String>)>,
     pub(crate) nodes: Vec<Option<Node>>,
     pub(crate) client: Client,
 }
@@ -90,10 +92,21 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts all nodes, and returns when every pair of them can work together.
     pub(crate) async fn start(server: NatsServer, files: Files, id: &str, args: &[&str]) -> Self {
+        Self::start_within(server, files, id, args, None).await
+    }
+
+    /// The same, with one of the nodes started by another program.
+    pub(crate) async fn start_within(
+        server: NatsServer,
+        files: Files,
+        id: &str,
+        args: &[&str],
+        within: Option<(usize, Vec<String>)>,
+    ) -> Self {
         let options = Options::new([server.url()], "test");
         let client = Client::connect(&options, id.parse().unwrap()).await.unwrap();
         let args = args.iter().map(ToString::to_string).collect();
-        let mut cluster = Self { server, files, args, nodes: vec![None, None, None], client };
+        let mut cluster = Self { server, files, args, within, nodes: vec![None, None, None], client };
         for number in 0..3 {
             cluster.start_node(number).await;
         }
@@ -112,7 +125,9 @@ impl Cluster {
         let more: Vec<String> = self.args.iter().map(|arg| arg.replace("{node}", &name)).collect();
         let mut args = vec!["start", "-n", &name];
         args.extend(more.iter().map(String::as_str));
-        let node = Node::start(self.files.path(), &format!("{name}.log"), &args).await;
+        let within = self.within.iter().filter(|(at, _)| *at == number).flat_map(|(_, program)| program);
+        let program: Vec<&str> = within.map(String::as_str).chain([env!("CARGO_BIN_EXE_quorate")]).collect();
+        let node = Node::start_by(self.files.path(), &format!("{name}.log"), &[program, args].concat()).await;
         self.nodes[number] = Some(node);
     }
 

@@ -11,9 +11,11 @@
 //! | `timeouts` | has nodes that do not go on | what clients are told, and that they may ask again |
 //! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
 //! | `crashes` | everything is killed at some time | each request is answered once |
+//! | `chaos` | nodes are killed, frozen, stopped, cut off, slow, without room on their disk | clients are served; who is lost is noticed in time |
 //! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails should stop")]
 
+mod chaos;
 mod client;
 mod cluster;
 mod contract;
@@ -23,6 +25,7 @@ mod node;
 mod operators;
 mod outsider;
 mod permissions;
+mod proxy;
 mod start;
 mod tampering;
 mod timeouts;

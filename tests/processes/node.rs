@@ -47,10 +47,15 @@ fn clean(mut command: std::process::Command, folder: &Path) -> std::process::Com
 impl Node {
     /// Starts the program in `folder`; what it prints goes into the file `log` there.
     pub(crate) async fn start(folder: &Path, log: &str, args: &[&str]) -> Self {
+        Self::start_by(folder, log, &[&[env!("CARGO_BIN_EXE_quorate")], args].concat()).await
+    }
+
+    /// Starts whatever the command says, which is to become the program.
+    pub(crate) async fn start_by(folder: &Path, log: &str, command_line: &[&str]) -> Self {
         let log = folder.join(log);
         std::fs::write(&log, "").unwrap();
         let mut command = clean(std::process::Command::new("sh"), folder);
-        command.args(["-c", LEASH, "sh"]).arg(&log).arg(env!("CARGO_BIN_EXE_quorate")).args(args);
+        command.args(["-c", LEASH, "sh"]).arg(&log).args(command_line);
         // The shell would tell how the process ended, and so does its exit code.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut leash = Command::from(command).spawn().unwrap();
@@ -68,6 +73,11 @@ impl Node {
     /// Waits for its end, and gives its exit code; 128 and the signal if one ended it.
     pub(crate) async fn ended(&mut self) -> i32 {
         soon("a process ends", self.leash.wait()).await.unwrap().code().unwrap()
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.leash.try_wait().unwrap().is_some()
     }
 
     /// Kills it, and returns when it is gone.
