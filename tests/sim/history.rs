@@ -165,7 +165,15 @@ impl fmt::Display for History {
         }
         lines.extend(self.bans.iter().map(|(at, ban)| (*at, format!("      {ban:?}"))));
         lines.sort_by_key(|(at, _)| *at);
-        lines.iter().try_for_each(|(at, line)| writeln!(f, "{:>9.3} {line}", at.as_secs_f64()))?;
+        // Nodes by their numbers, as the plan calls them.
+        let numbered = |line: &str| {
+            (1..=parties.to_owned()).fold(line.to_owned(), |line, id| {
+                line.replace(&format!("00000000-0000-0000-0000-{id:012}"), &(id - 1).to_string())
+            })
+        };
+        for (at, line) in &lines {
+            writeln!(f, "{:>9.3} {}", at.as_secs_f64(), numbered(line))?;
+        }
         writeln!(f, "recovery: {:?}", self.recovery)
     }
 }

@@ -121,4 +121,11 @@ fn alone() -> MutexGuard<'static, ()> {
 fn log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    // Strikes panic within actors: that is no news.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload().downcast_ref() != Some(&"injected") {
+            usual(panic);
+        }
+    }));
 }

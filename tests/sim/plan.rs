@@ -1,6 +1,5 @@
 //! What a run is to be: a pure function of its seed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate::ids::{Scheme, Threshold};
@@ -125,8 +124,13 @@ impl Plan {
         // In one run out of eight nothing goes wrong that a client could notice.
         let quiet = seed % 8 == 0;
         let network = if quiet { Conditions { loss: 0.0, corruption: 0.0, ..network } } else { network };
-        let strikes = if quiet { Vec::new() } else { draw.strikes(parties, bystanders) };
-        let asks = draw.asks(parties, bystanders);
+        let mut strikes = if quiet { Vec::new() } else { draw.strikes(parties, bystanders) };
+        let mut asks = draw.asks(parties, bystanders);
+        if !quiet && draw.chance(0.6) {
+            draw.ambush(&victims(parties, bystanders), parties, &mut asks, &mut strikes);
+        }
+        asks.sort();
+        strikes.sort_by_key(|(at, _)| *at);
         let (length, seed) = (LENGTH, seed);
         Self { seed, parties, signers, on_peer_failure, network, bystanders, asks, strikes, length }
     }
@@ -159,6 +163,12 @@ impl Strike {
             Self::Halt { .. } => (0..usize::from(parties)).collect(),
         }
     }
+}
+
+/// The nodes that strikes may be aimed at.
+fn victims(parties: u8, bystanders: bool) -> Vec<usize> {
+    let first = if bystanders { BYSTANDERS.len() } else { 0 };
+    (first..parties.into()).collect()
 }
 
 /// Draws by a seed.
@@ -255,21 +265,50 @@ impl Draw {
                 asks.push((at, node, Ask::Sign(ask)));
             }
         }
-        asks.sort();
         asks
     }
 
+    /// A node dies while it takes part in a signature and its disk has not come to what it wrote; then somebody asks for
+    /// another content under the same id.
+    fn ambush(
+        &mut self,
+        victims: &[usize],
+        parties: u8,
+        asks: &mut Vec<(Duration, usize, Ask)>,
+        strikes: &mut Vec<(Duration, Strike)>,
+    ) {
+        let node = self.one_of(victims);
+        let coordinator = (node + 1 + self.below(usize::from(parties) - 1)) % usize::from(parties);
+        let began = self.ms(500, 7000);
+        let crashed = began + self.ms(0, 300);
+        let away = self.ms(0, 500);
+        let ask = |content| {
+            let (wallet, request, path) = (SHARED.to_owned(), "ambush".to_owned(), Vec::new());
+            Ask::Sign(SignAsk { wallet, request, scheme: Scheme::Ed25519, path, content })
+        };
+        let pause = self.ms(400, 1000);
+        strikes.push((began, Strike::SlowDisk { node, pause, lasts: Duration::from_secs(1) }));
+        asks.push((began + Duration::from_millis(1), coordinator, ask(1)));
+        strikes.push((crashed + Duration::from_millis(2), Strike::Crash { node, away, loses_waiting: true }));
+        asks.push((crashed + away + self.ms(1000, 2500), node, ask(2)));
+    }
+
     fn strikes(&mut self, parties: u8, bystanders: bool) -> Vec<(Duration, Strike)> {
-        let first = if bystanders { BYSTANDERS.len() } else { 0 };
-        let victims: Vec<usize> = (first..parties.into()).collect();
+        let victims = victims(parties, bystanders);
         let at_most: u64 = LENGTH.as_millis().try_into().unwrap();
-        let mut strikes = BTreeMap::new();
+        let mut strikes = Vec::new();
         for _ in 0..self.below(5) + 1 {
             let at = self.ms(0, at_most);
             let node = self.one_of(&victims);
-            strikes.insert(at, self.strike(node, &victims, parties, bystanders));
+            let strike = self.strike(node, &victims, parties, bystanders);
+            if matches!(strike, Strike::Ban { .. }) {
+                // What a ban is worth shows in the next life.
+                let crash = Strike::Crash { node, away: self.ms(0, 1000), loses_waiting: true };
+                strikes.push(((at + self.ms(100, 3000)).min(LENGTH), crash));
+            }
+            strikes.push((at, strike));
         }
-        strikes.into_iter().collect()
+        strikes
     }
 
     fn strike(&mut self, node: usize, victims: &[usize], parties: u8, bystanders: bool) -> Strike {

@@ -62,6 +62,8 @@ struct Run {
     phonebook: Phonebook,
     asked: Arc<Mutex<Vec<Asked>>>,
     clients: JoinSet<()>,
+    /// Strikes that wait for their message.
+    armed: JoinSet<()>,
     struck: Vec<Struck>,
     bans: Vec<(At, Ban)>,
 }
@@ -137,6 +139,7 @@ impl Run {
             phonebook,
             asked: Arc::default(),
             clients: JoinSet::new(),
+            armed: JoinSet::new(),
             struck: Vec::new(),
             bans: Vec::new(),
         };

@@ -132,11 +132,11 @@ impl Run {
     }
 
     /// Makes an actor panic as soon as so many messages have been sent to its node.
-    fn panic_later(&self, node: usize, actor: ActorName, after_messages: u32) {
+    fn panic_later(&mut self, node: usize, actor: ActorName, after_messages: u32) {
         let mut messages = self.cluster.network().tap();
         let to = self.cluster.addresses(node).unwrap().clone();
         let inbox = inbox_of(&self.template, node);
-        tokio::spawn(async move {
+        self.armed.spawn(async move {
             let mut left = after_messages;
             while left > 0 {
                 let Some(message) = messages.recv().await else { return };
