@@ -31,6 +31,7 @@
 //! seed that hangs on the wall clock is printed like one that breaks a promise.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+mod census;
 mod checks;
 mod history;
 mod plan;
@@ -43,6 +44,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use census::Census;
 use plan::Plan;
 
 /// How many seeds are run unless `SEEDS` says otherwise.
@@ -60,6 +62,7 @@ fn cluster__should_keep_its_promises_whatever_a_seed_does_to_it() {
         None => (number("FIRST").unwrap_or(0), number("SEEDS").unwrap_or(SEEDS)),
     };
     let next = AtomicU64::new(first);
+    let census = Mutex::new(Census::default());
     let failed = thread::scope(|scope| {
         let runners: Vec<_> = (0..2)
             .map(|_| {
@@ -70,7 +73,7 @@ fn cluster__should_keep_its_promises_whatever_a_seed_does_to_it() {
                         if seed >= first + count {
                             return failed;
                         }
-                        if !keeps_its_promises(seed, count == 1) {
+                        if !keeps_its_promises(seed, count == 1, &census) {
                             failed.push(seed);
                         }
                     }
@@ -79,22 +82,40 @@ fn cluster__should_keep_its_promises_whatever_a_seed_does_to_it() {
             .collect();
         runners.into_iter().flat_map(|runner| runner.join().unwrap()).collect::<Vec<u64>>()
     });
+    println!("{}", census.lock().unwrap());
     assert!(failed.is_empty(), "failing seeds: {failed:?}; replay one with SEED=n make sim");
 }
 
+#[test]
+fn seed__should_replay_the_same_schedule() {
+    log();
+    let _alone = alone();
+    let schedule = |seed| {
+        let history = run::run(Plan::of(seed));
+        let asked: Vec<_> = history.asked.into_iter().filter(|asked| !asked.afterwards).collect();
+        let asked: Vec<_> = asked.into_iter().map(|asked| (asked.at, asked.node, asked.ask)).collect();
+        let struck: Vec<_> = history.struck.into_iter().map(|struck| (struck.from, struck.what)).collect();
+        (asked, struck)
+    };
+    for seed in [3, 8] {
+        assert_eq!(schedule(seed), schedule(seed), "seed {seed}");
+    }
+}
+
 /// Runs a seed, and prints what is broken, if anything is.
-fn keeps_its_promises(seed: u64, is_told: bool) -> bool {
+fn keeps_its_promises(seed: u64, is_told: bool, census: &Mutex<Census>) -> bool {
     let (done, is_done) = mpsc::channel();
     let began = Instant::now();
     thread::spawn(move || {
         let history = run::run(Plan::of(seed));
-        let found = checks::all(&history);
-        let _ = done.send((found, history.to_string()));
+        // Whoever waits no longer has given the seed up.
+        let _ = done.send((checks::all(&history), history));
     });
     match is_done.recv_timeout(HANGS) {
-        Ok((found, story)) => {
+        Ok((found, history)) => {
+            census.lock().unwrap().add(&history);
             if is_told || !found.is_empty() {
-                println!("SEED={seed}, {:?}\n{story}", began.elapsed());
+                println!("SEED={seed}, {:?}\n{history}", began.elapsed());
             }
             for (checker, what) in &found {
                 println!("SEED={seed} breaks {checker}: {what}");

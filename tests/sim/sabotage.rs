@@ -17,18 +17,18 @@ const TRIES: u64 = 25;
 /// Each flaw, the checkers of which one must complain, and the first seed that is tried: one that is known to show it soon.
 const FLAWS: [(Flaw, &[&str], u64); 13] = [
     (Flaw::TakesReplays, &["nothing_twice"], 0),
-    (Flaw::ForgetsBans, &["bans"], 0),
-    (Flaw::ForgetsAdmissions, &["one_signature"], 0),
+    (Flaw::ForgetsBans, &["bans"], 21),
+    (Flaw::ForgetsAdmissions, &["one_signature"], 21),
     (Flaw::IgnoresConflicts, &["one_signature", "verifies"], 0),
-    (Flaw::ReleasesEarly, &["one_signature"], 0),
-    (Flaw::IgnoresDeadlines, &["deadlines", "recovery"], 0),
-    (Flaw::GivesWayAfterRelease, &["one_signature"], 0),
+    (Flaw::ReleasesEarly, &["one_signature"], 7),
+    (Flaw::IgnoresDeadlines, &["deadlines", "recovery"], 9),
+    (Flaw::GivesWayAfterRelease, &["one_signature"], 32),
     (Flaw::DropsDuplicateWaiters, &["ends"], 0),
-    (Flaw::CertifiesWithoutAll, &["one_generation", "recovery"], 0),
-    (Flaw::SetsAsideTooEarly, &["one_generation", "recovery"], 0),
-    (Flaw::BlamesNobody, &["blame"], 0),
-    (Flaw::WaitsInHandler, &["bystanders"], 0),
-    (Flaw::NeverLinksAgain, &["recovery"], 0),
+    (Flaw::CertifiesWithoutAll, &["one_generation", "recovery"], 3),
+    (Flaw::SetsAsideTooEarly, &["one_generation", "recovery"], 20),
+    (Flaw::BlamesNobody, &["blame"], 3),
+    (Flaw::WaitsInHandler, &["bystanders"], 1),
+    (Flaw::NeverLinksAgain, &["recovery"], 5),
 ];
 
 #[test]

@@ -16,8 +16,11 @@ use crate::history::History;
 /// What a checker found.
 pub type Found = Vec<String>;
 
+/// Looks at a history, and says what breaks its promise.
+type Checker = fn(&History) -> Found;
+
 /// All checkers, by name.
-pub const ALL: [(&str, fn(&History) -> Found); 10] = [
+const ALL: [(&str, Checker); 10] = [
     ("ends", ends::check),
     ("one_signature", one_signature::check),
     ("verifies", verifies::check),

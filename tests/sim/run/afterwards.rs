@@ -15,7 +15,7 @@ use quorate::wallet::WalletCertificate;
 use tokio::time::Instant;
 
 use super::Run;
-use crate::history::{Ban, Recovery, Traffic};
+use crate::history::{Ban, Outcome, Recovery, Traffic};
 use crate::plan::{ASIDE, Ask, SHARED, SignAsk, Strike};
 use crate::template::{START_MS, name};
 
@@ -92,7 +92,8 @@ impl Run {
         Ok(ready)
     }
 
-    /// Asks every node for something new, and for everything that was asked before, in two turns.
+    /// Asks every node for something new, and for everything that was asked before, in two turns. What a node has told
+    /// already, that node is asked for first.
     async fn ask_again(&mut self) {
         let before: BTreeSet<Ask> =
             self.asked.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|asked| asked.ask.clone()).collect();
@@ -102,7 +103,8 @@ impl Run {
             for asks in [&keygens, &signs] {
                 for (number, ask) in asks.iter().enumerate() {
                     if !matches!(ask, Ask::Sign(sign) if sign.wallet == ASIDE) {
-                        self.ask((number + turn) % nodes, ask.clone(), true);
+                        let node = self.who_told(ask).unwrap_or(number);
+                        self.ask((node + turn) % nodes, ask.clone(), true);
                     }
                 }
                 self.all_answered().await;
@@ -119,6 +121,13 @@ impl Run {
         let ask = Ask::Keygen { wallet: "afterwards".to_owned(), schemes: vec![Scheme::Ed25519] };
         self.ask(0, ask, true);
         self.all_answered().await;
+    }
+
+    /// A node that has answered this with success.
+    fn who_told(&self, ask: &Ask) -> Option<usize> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |ended: &Option<_>| matches!(ended, Some((_, Outcome::Signed(_) | Outcome::Generated(_))));
+        asked.iter().find(|asked| asked.ask == *ask && told(&asked.ended)).map(|asked| asked.node)
     }
 
     async fn all_answered(&mut self) {
