@@ -13,8 +13,8 @@ pub struct Census {
     strikes: BTreeMap<String, u64>,
     /// How requests ended while faults struck.
     ends: BTreeMap<String, u64>,
-    /// Request ids for which two nodes told two signatures of the one content.
-    two_signatures: u64,
+    /// The seeds of request ids for which two nodes told two signatures of the one content.
+    two_signatures: Vec<u64>,
 }
 
 impl Census {
@@ -33,7 +33,8 @@ impl Census {
                 *self.ends.entry(outcome.kind()).or_default() += 1;
             }
         }
-        self.two_signatures += told.values().filter(|signatures| signatures.len() > 1).count() as u64;
+        let of_two = told.values().filter(|signatures| signatures.len() > 1);
+        self.two_signatures.extend(of_two.map(|_| history.plan.seed));
     }
 }
 
@@ -42,6 +43,6 @@ impl fmt::Display for Census {
         writeln!(f, "{} runs", self.runs)?;
         writeln!(f, "strikes: {:?}", self.strikes)?;
         writeln!(f, "requests meanwhile: {:?}", self.ends)?;
-        write!(f, "request ids with two signatures of one content: {}", self.two_signatures)
+        write!(f, "request ids with two signatures of one content, by seed: {:?}", self.two_signatures)
     }
 }

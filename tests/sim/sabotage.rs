@@ -4,8 +4,8 @@
 //!
 //! | flaw | why not here | seen by |
 //! |---|---|---|
-//! | the echo round compares nothing | all nodes here are honest | `adversary`, `keygen.rs`: the equivocating dealer |
-//! | an abort does not wipe | a history holds no secrets | the memory scan |
+//! | the echo round compares nothing | all nodes here are honest | `tests/adversary/keygen.rs`, the equivocating dealer |
+//! | an abort does not wipe | a history holds no secrets | a scan of the process's memory |
 
 use quorate::sabotage::{Flaw, choose};
 
