@@ -19,6 +19,8 @@ use crate::history::{Ban, Outcome, Recovery, Traffic};
 use crate::plan::{ASIDE, Ask, SHARED, SignAsk, Strike};
 use crate::template::{START_MS, name};
 
+/// How long after a cut began links are lost by it: five heartbeats and a half.
+const CUTS_SHOW: Duration = Duration::from_secs(2);
 /// How long an operator's command may take.
 const COMMAND: Duration = Duration::from_secs(15);
 /// How long all clients that wait may take to get their answers.
@@ -73,6 +75,8 @@ impl Run {
     /// were ready.
     async fn recover(&mut self) -> Result<Duration, String> {
         let ended = Instant::now();
+        // A cut that has just ended may still show: until then, views are older than it.
+        tokio::time::sleep(CUTS_SHOW).await;
         self.cluster.until_ready().await.map_err(|error| error.to_string())?;
         let ready = ended.elapsed();
         for node in self.nodes() {
