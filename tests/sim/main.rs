@@ -48,7 +48,7 @@ use census::Census;
 use plan::Plan;
 
 /// How many seeds are run unless `SEEDS` says otherwise.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 50;
 /// How long a seed may take on the wall clock: something hangs then that virtual time cannot get past.
 const HANGS: Duration = Duration::from_secs(120);
 
