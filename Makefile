@@ -3,6 +3,7 @@
 # make cluster        a NATS server and three nodes as processes, until Ctrl-C or make cluster-stop
 #                     (ARGS="-n 5 -t 3 --port 4333" for another one)
 # make cluster-stop   stops it from another terminal
+# make sim    the simulated cluster: a thousand seeds     (SEEDS=100 FIRST=2000 for others, SEED=7 to replay one)
 # make lint   formatting and clippy, warnings are errors
 # make doc    the API's documentation, warnings are errors
 # make bench  what operations cost, in release mode
@@ -14,7 +15,7 @@
 # NATS server of their own below the cache folder, unless one that is new enough is in PATH.
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test cluster cluster-stop lint doc bench chaos soak fuzz deps
+.PHONY: demo test sim cluster cluster-stop lint doc bench chaos soak fuzz deps
 
 # RocksDB takes a C++ compiler about 12 minutes. ccache, where it is there, makes that once for all folders and profiles.
 export PATH := /usr/lib/ccache:$(PATH)
@@ -27,6 +28,10 @@ demo: deps
 
 test: deps
 	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && $(CARGO) test --locked
+
+sim: SEEDS ?= 1000
+sim: deps
+	SEEDS=$(SEEDS) $(CARGO) test --locked --test sim -- --nocapture cluster__
 
 cluster: deps
 	@NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && \

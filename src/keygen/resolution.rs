@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::NodeId;
+use crate::sabotage::{self, Flaw};
 
 /// One member's last word on a key generation, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,9 @@ impl Resolution {
     pub fn verdict(&self) -> Verdict {
         let silent: BTreeSet<NodeId> =
             self.others.iter().copied().filter(|member| !self.words.contains_key(member)).collect();
+        if !silent.is_empty() && sabotage::has(Flaw::SetsAsideTooEarly) {
+            return Verdict::SetAside;
+        }
         if !silent.is_empty() {
             return Verdict::Ask(silent);
         }

@@ -15,6 +15,7 @@ use crate::error::Code;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{ClusterId, Epoch, NodeId, SheetHash};
 use crate::protocol::pair::PairState;
+use crate::sabotage::{self, Flaw};
 use crate::secret::SecretBytes;
 use crate::session::{CryptoPool, Post, SessionEnd, SessionKit, Sessions};
 use crate::storage::{Batch, Durability, Family, Record, StorageHandle};
@@ -271,6 +272,7 @@ impl PairingState {
         let record = BanRecord { session, at_ms: self.args.clock.now_ms() };
         let record = SecretBytes::from_vec(record.encode().map_err(|_| BanError::Storage)?);
         let batch = Batch::new().put(Family::Bans, key_of(peer), record).delete(Family::Pairs, key_of(peer));
+        let batch = if sabotage::has(Flaw::ForgetsBans) { Batch::new() } else { batch };
         let stored = self.args.storage.write(batch, Durability::Synced).await.map_err(|_| BanError::Storage);
         self.announce();
         stored

@@ -16,6 +16,7 @@ use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::NodeId;
 use crate::pairing::Bans;
 use crate::protocol::{Abort, AbortReason, Party};
+use crate::sabotage::{self, Flaw};
 use crate::supervision::Deliver;
 use crate::transport::Credit;
 use crate::wire::message::{MAX_LISTED_NODES, SecretPayload, SessionBody};
@@ -218,10 +219,12 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             }
             SessionMsg::PeerDown(peer) => {
                 if state.seat.sheet.sheet.index_of(peer).is_some() {
-                    state.abort(&myself, Code::PeerUnavailable, [peer].into(), None);
+                    let culprits = if sabotage::has(Flaw::BlamesNobody) { BTreeSet::new() } else { [peer].into() };
+                    state.abort(&myself, Code::PeerUnavailable, culprits, None);
                 }
             }
             SessionMsg::Cancel(code) => state.abort(&myself, code, BTreeSet::new(), None),
+            SessionMsg::Deadline if sabotage::has(Flaw::IgnoresDeadlines) => {}
             SessionMsg::Deadline => {
                 let culprits = state.late();
                 state.abort(&myself, Code::SessionTimeout, culprits, None);

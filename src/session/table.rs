@@ -181,9 +181,11 @@ impl<O: Send + 'static> Sessions<O> {
         }
         let (now, begun) = (Instant::now(), &self.begun);
         self.dropped += self.early.expire(now, |session| begun.contains_key(&session));
-        // Only messages of the protocol may come before the proposal: all else answers to something.
+        // Messages of the protocol may come before the proposal, and so may the end of a session that its coordinator or a
+        // faster participant has given up: all else answers to something.
         let announced = self.begun.contains_key(&session) || self.expected.contains_key(&session);
-        let may_wait = (announced || matches!(body, SessionBody::Round { .. })) && !self.ended.contains(&session);
+        let may_overtake = matches!(body, SessionBody::Round { .. } | SessionBody::Abort { .. });
+        let may_wait = (announced || may_overtake) && !self.ended.contains(&session);
         if !may_wait || !self.early.put(session, from, body, credit, announced, now) {
             self.dropped += 1;
             tracing::debug!(peer = %from, %session, "message for no session");

@@ -14,6 +14,7 @@ use crate::ids::{Scheme, SheetHash};
 use crate::keys::Signature;
 use crate::pairing::Banned;
 use crate::registry::View;
+use crate::sabotage::{self, Flaw};
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
 use crate::session::{Aborted, Causes, Held, Intake, SessionEnd, Sessions};
@@ -148,7 +149,12 @@ impl Actor for SigningActor {
         match message {
             SigningMsg::Sign { request, reply } => state.sign(&myself, request, reply),
             SigningMsg::Peer(inbound) => state.peer(&myself, inbound),
-            SigningMsg::Link(PeerEvent::Down { peer, .. }) => state.sessions.peer_down(peer),
+            SigningMsg::Link(PeerEvent::Down { peer, .. }) => {
+                if sabotage::has(Flaw::WaitsInHandler) {
+                    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                }
+                state.sessions.peer_down(peer);
+            }
             SigningMsg::Link(_) => {}
             SigningMsg::View(view) => state.view = view,
             SigningMsg::Banned(Banned(peer)) => state.sessions.cancel(Code::PairBanned, |sheet| {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{RequestId, WalletId};
 use crate::keys::Signature;
+use crate::sabotage::{self, Flaw};
 use crate::secret::SecretBytes;
 use crate::wire::codec::{self, CodecError};
 
@@ -83,7 +84,7 @@ pub enum Admission {
 pub fn admit(on_disk: Option<&AdmissionRecord>, content: &[u8; 32]) -> Admission {
     match on_disk {
         None => Admission::New,
-        Some(record) if record.content != *content => Admission::Conflict,
+        Some(record) if record.content != *content && !sabotage::has(Flaw::IgnoresConflicts) => Admission::Conflict,
         Some(AdmissionRecord { answer: Some(signature), .. }) => Admission::Answered(*signature),
         Some(_) => Admission::Again,
     }

@@ -14,6 +14,7 @@ use super::work::Work;
 use crate::error::{Code, Failure};
 use crate::ids::SheetHash;
 use crate::registry::{View, choose_quorum};
+use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, Draft, SheetContext};
 use crate::supervision::beside;
 use crate::wire::sheet::Task;
@@ -41,6 +42,9 @@ impl SigningState {
         let overdue = self.overdue_later(myself, prepared.key.clone(), deadline_ms);
         let coordination = Coordination { attempt: 0, without: Vec::new(), deadline_ms, overdue };
         if let Some(running) = self.requests.get_mut(&prepared.key) {
+            if sabotage::has(Flaw::DropsDuplicateWaiters) {
+                return;
+            }
             if running.prepared.content == prepared.content {
                 running.waiters.push(reply);
                 running.coordination.get_or_insert(coordination);

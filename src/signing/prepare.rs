@@ -23,6 +23,7 @@ use crate::protocol::frost_signing::FrostSigning;
 use crate::protocol::share::KeyShare;
 use crate::protocol::verify::verify;
 use crate::protocol::{Party, RunContext, rng};
+use crate::sabotage::{self, Flaw};
 use crate::secret::SecretBytes;
 use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
@@ -318,7 +319,9 @@ impl Desk {
     pub(super) async fn admit(&self, key: &RequestKey, content: [u8; 32]) -> Result<Admission, Code> {
         let record = AdmissionRecord { content, answer: None }.encode().map_err(|_| Code::Internal)?;
         let name = key.storage_key();
-        let batch = Batch::new().require_absent(Family::Results, name.clone()).put(Family::Results, name, record);
+        let batch = Batch::new().require_absent(Family::Results, name.clone());
+        let batch =
+            if sabotage::has(Flaw::ForgetsAdmissions) { batch } else { batch.put(Family::Results, name, record) };
         match self.args.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(Admission::New),
             Err(StorageError::ConditionFailed(failed)) => {

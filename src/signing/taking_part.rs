@@ -14,6 +14,7 @@ use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
 use crate::keys::Signature;
 use crate::protocol::Party;
+use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, Hold, SessionMsg, SheetContext};
 use crate::storage::Durability;
 use crate::supervision::beside;
@@ -100,7 +101,8 @@ impl SigningState {
             (Some(why), _) => Err(why),
             (None, Ok((party, hold_from_round))) => {
                 let hold = Hold { from_round: hold_from_round, told: Arc::new(self.args.myself.clone()) };
-                let started = self.sessions.start(Arc::clone(&sheet), party, Some(hold), myself.get_cell()).await;
+                let hold = Some(hold).filter(|_| !sabotage::has(Flaw::ReleasesEarly));
+                let started = self.sessions.start(Arc::clone(&sheet), party, hold, myself.get_cell()).await;
                 started.map_err(|error| {
                     tracing::error!(session = %hash, %error, "failed to start a session");
                     (Code::Internal, [me].into())

@@ -185,8 +185,7 @@ impl StorageState {
         let group = self.queue.next_group();
         if let Some(open) = self.open.clone().filter(|_| !group.is_empty()) {
             let group = Group::new(group, myself.clone());
-            let faults = self.faults.clone();
-            self.writing = Some(spawn_blocking(move || group.write(open, &faults)));
+            self.writing = Some(self.faults.write(move |faults| group.write(open, faults)));
         }
     }
 

@@ -3,6 +3,9 @@
 #[cfg(any(test, feature = "testing"))]
 pub use planned::{Action, Fault, Hold};
 
+#[cfg(not(any(test, feature = "testing")))]
+use tokio::task::{JoinHandle, spawn_blocking};
+
 use super::{Batch, StorageError};
 
 /// Where in the way of a group a fault may strike.
@@ -19,6 +22,8 @@ pub enum Point {
 pub struct Faults {
     #[cfg(any(test, feature = "testing"))]
     plan: std::sync::Arc<std::sync::Mutex<Vec<planned::Armed>>>,
+    #[cfg(any(test, feature = "testing"))]
+    disk: std::sync::Arc<std::sync::Mutex<planned::Disk>>,
 }
 
 /// What a met fault asks of the writer.
@@ -39,14 +44,21 @@ impl Faults {
     pub(super) const fn meet(&self, _: Point, _: &[Batch]) -> Met {
         Met::Nothing
     }
+
+    /// Has a group written on the blocking pool.
+    pub(super) fn write<T: Send + 'static>(&self, group: impl FnOnce(&Self) -> T + Send + 'static) -> JoinHandle<T> {
+        let faults = self.clone();
+        spawn_blocking(move || group(&faults))
+    }
 }
 
 #[cfg(any(test, feature = "testing"))]
 mod planned {
-    use std::sync::{PoisonError, mpsc};
+    use std::sync::{MutexGuard, PoisonError, mpsc};
     use std::time::Duration;
 
     use tokio::sync::oneshot;
+    use tokio::task::{JoinHandle, spawn_blocking};
 
     use super::{Batch, Faults, Met, Point, StorageError};
     use crate::storage::Family;
@@ -121,7 +133,51 @@ mod planned {
         }
     }
 
+    /// How slow the disk is.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub struct Disk {
+        /// How long each group waits before it is written.
+        pause: Duration,
+        /// Counts the losses of what waited.
+        losses: u64,
+    }
+
     impl Faults {
+        /// From now on, each group waits this long, on tokio's clock, before it is written.
+        pub fn slow(&self, pause: Duration) {
+            self.disk().pause = pause;
+        }
+
+        /// What waits for the slow disk now is never written, as when its process dies. Only for a store whose actor is
+        /// gone.
+        pub fn lose_waiting(&self) {
+            self.disk().losses += 1;
+        }
+
+        fn disk(&self) -> MutexGuard<'_, Disk> {
+            self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Has a group written on the blocking pool, when the disk comes to it.
+        pub(in crate::storage) fn write<T: Send + 'static>(
+            &self,
+            group: impl FnOnce(&Self) -> T + Send + 'static,
+        ) -> JoinHandle<T> {
+            let faults = self.clone();
+            let Disk { pause, losses } = *self.disk();
+            if pause.is_zero() {
+                return spawn_blocking(move || group(&faults));
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                if faults.disk().losses != losses {
+                    std::panic::resume_unwind(Box::new("a process that died"));
+                }
+                let written = spawn_blocking(move || group(&faults)).await;
+                written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+            })
+        }
+
         /// No faults yet.
         #[must_use]
         pub fn none() -> Self {
@@ -135,6 +191,11 @@ mod planned {
             let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
             plan.push(Armed { fault, struck: Some(struck) });
             has_struck
+        }
+
+        /// Forgets what is planned and has not struck.
+        pub fn disarm(&self) {
+            self.plan.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
 
         /// Plans that the next `groups` groups fail before they are written.

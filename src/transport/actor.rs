@@ -17,6 +17,7 @@ use super::link::{Counters, LinkActor, LinkArgs, LinkMsg, LinkTraffic, Readiness
 use super::noise::LinkKeys;
 use super::pump::{Route, Routes};
 use crate::ids::{ClusterId, NodeId};
+use crate::sabotage::{self, Flaw};
 use crate::secret::SecretBytes;
 use crate::supervision::{Address, Child, Deliver, RestartLimit, STUCK_AFTER, Verdict};
 use crate::wire::message::PeerMessage;
@@ -351,6 +352,9 @@ impl TransportState {
             Verdict::Restart(pause) => pause,
             Verdict::GiveUp => RESTART_WINDOW,
         };
+        if sabotage::has(Flaw::NeverLinksAgain) {
+            return;
+        }
         myself.send_after(pause, move || Event::Restart { peer }.into());
     }
 

@@ -241,11 +241,11 @@ async fn early_messages__should_wait_in_a_bounded_place() {
     // Those of others are not crowded out.
     stage.honest_signing_works().await;
 
-    // What is not of the protocol waits for no session at all.
+    // What answers to something waits for no session at all, and nothing waits for one that has ended.
     let (_, session, _) = opened(&mut stage).await;
     stage.tell_victim(session, SessionBody::Abort { code: Code::Cancelled, culprits: vec![], round: 1 });
     let before = stage.until(0, |snapshot| snapshot.sessions.is_empty()).await.dropped;
-    stage.tell_victim(SheetHash([200; 32]), SessionBody::Abort { code: Code::Cancelled, culprits: vec![], round: 1 });
+    stage.tell_victim(SheetHash([200; 32]), SessionBody::Refuse { code: Code::Cancelled, answer: None });
     stage.tell_victim(session, stage.liar.round(session, me, None, 1, b"after the end"));
     stage.until(0, |snapshot| snapshot.dropped == before + 2).await;
     stage.nothing_is_left().await;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Code;
 use crate::pairing::Banned;
+use crate::testing::eventually;
 use crate::transport::DownReason;
 
 /// A session that waits for its engine, and what the member hears meanwhile of the peer in it.
@@ -68,4 +69,20 @@ async fn session__should_be_called_off_when_signing_fails_while_its_engine_is_bu
         SessionBody::Abort { code: Code::Cancelled, culprits, .. } => assert_eq!(culprits, vec![rig.bench.id(ME)]),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session__should_end_at_once_when_its_abort_has_overtaken_its_proposal() {
+    let rig = Rig::start(|_| ()).await;
+    let (coordinator, refused) = (rig.bench.id(0), vec![rig.bench.id(2)]);
+    let sheet = rig.sheet("r", Duration::from_secs(60));
+    let (session, _) = rig.bench.proposal(0, &sheet);
+    let abort = SessionBody::Abort { code: Code::SessionDuplicate, culprits: refused, round: 1 };
+    rig.signing.cast(SigningMsg::Peer(rig.bench.said_by(0, Service::Signing, session, abort))).unwrap();
+    assert_eq!(rig.propose(&sheet), session);
+    eventually("the session is over", async || rig.snapshot().await.aborted == 1).await.unwrap();
+    let snapshot = rig.snapshot().await;
+    assert_eq!((snapshot.sessions, snapshot.requests), (vec![], 0));
+    let last = snapshot.last_abort.unwrap();
+    assert_eq!((last.code, last.reported_by), (Code::SessionDuplicate, Some(coordinator)));
 }

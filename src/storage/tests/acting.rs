@@ -92,6 +92,28 @@ async fn writes_that_wait__should_share_one_sync() {
     life.end().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn slow_disk__should_take_its_time_and_lose_with_a_process_what_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = arguments(folder.path());
+    let life = start(&arguments).await;
+    let pause = Duration::from_secs(1);
+    arguments.faults.slow(pause);
+    let began = tokio::time::Instant::now();
+    life.handle.write(put_one("written", "yes"), Durability::Synced).await.unwrap();
+    assert_eq!(began.elapsed(), pause);
+
+    let lost = life.write(put_one("lost", "yes"));
+    assert_eq!(life.handle.snapshot().await.unwrap().writing, 1);
+    arguments.faults.lose_waiting();
+    life.actor.kill();
+    assert!(lost.await.is_err());
+    arguments.faults.slow(Duration::ZERO);
+    let life = start(&arguments).await;
+    assert_eq!((life.value("written").await.as_deref(), life.value("lost").await), (Some("yes"), None));
+    life.end().await;
+}
+
 #[tokio::test]
 async fn writes__should_take_effect_in_the_order_of_their_sending() {
     let folder = tempfile::tempdir().unwrap();

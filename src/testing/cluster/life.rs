@@ -7,12 +7,13 @@ use super::{Cluster, HarnessError, eventually};
 use crate::ids::SheetHash;
 use crate::keygen::KeygenMsg;
 use crate::keys::Signature;
+use crate::node::{Addresses, NodeArgs};
 use crate::pairing::PairingMsg;
 use crate::registry::RegistryMsg;
 use crate::session::SessionMsg;
 use crate::signing::SigningMsg;
 use crate::storage::Hold;
-use crate::supervision::{Address, CallError};
+use crate::supervision::{Address, CallError, Unavailable};
 use crate::transport::TransportMsg;
 
 /// An actor of a node, for faults to strike. The store's faults strike at its writes: see [`Cluster::hold_write`].
@@ -33,6 +34,20 @@ pub enum ActorName {
 impl ActorName {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Registry, Self::Pairing, Self::Keygen, Self::Signing, Self::Transport];
+
+    /// Makes this actor of a node panic, and does not wait.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn panic(self, node: &Addresses) -> Result<(), Unavailable> {
+        match self {
+            Self::Registry => node.registry.cast(RegistryMsg::InjectPanic),
+            Self::Pairing => node.pairing.cast(PairingMsg::InjectPanic),
+            Self::Keygen => node.keygen.cast(KeygenMsg::InjectPanic),
+            Self::Signing => node.signing.cast(SigningMsg::InjectPanic),
+            Self::Transport => node.transport.cast(TransportMsg::InjectPanic),
+        }
+    }
 }
 
 impl Cluster {
@@ -75,6 +90,14 @@ impl Cluster {
     /// When it does not start.
     pub async fn restart(&mut self, number: usize) -> Result<(), HarnessError> {
         Ok(self.local.start(number).await?)
+    }
+
+    /// Changes what a node is made of, from its next start on.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn change(&mut self, number: usize, change: impl FnOnce(&mut NodeArgs)) -> Result<(), HarnessError> {
+        self.local.args_mut(number).map(change).ok_or(HarnessError::NotRunning(number))
     }
 
     /// Ends a node in good order.
@@ -129,15 +152,7 @@ impl Cluster {
     /// # Errors
     /// When the actor does not run.
     pub fn inject_panic(&self, number: usize, actor: ActorName) -> Result<(), HarnessError> {
-        let to = self.addresses(number)?;
-        let sent = match actor {
-            ActorName::Registry => to.registry.cast(RegistryMsg::InjectPanic),
-            ActorName::Pairing => to.pairing.cast(PairingMsg::InjectPanic),
-            ActorName::Keygen => to.keygen.cast(KeygenMsg::InjectPanic),
-            ActorName::Signing => to.signing.cast(SigningMsg::InjectPanic),
-            ActorName::Transport => to.transport.cast(TransportMsg::InjectPanic),
-        };
-        sent.map_err(|_| CallError::Unavailable.into())
+        actor.panic(self.addresses(number)?).map_err(|_| CallError::Unavailable.into())
     }
 
     /// Makes the link of a node to another panic.

@@ -63,6 +63,8 @@ pub(super) struct Network {
     conditions: Conditions,
     /// Cut directions: from, to.
     cuts: BTreeSet<(String, String)>,
+    /// Directions in which everything arrives at once, unaltered.
+    spared: BTreeSet<(String, String)>,
     taps: Vec<mpsc::UnboundedSender<Tapped>>,
     filter: Option<Filter>,
 }
@@ -73,6 +75,7 @@ impl Default for Network {
             random: StdRng::seed_from_u64(0),
             conditions: Conditions::PERFECT,
             cuts: BTreeSet::new(),
+            spared: BTreeSet::new(),
             taps: Vec::new(),
             filter: None,
         }
@@ -83,6 +86,10 @@ impl Network {
     pub(super) fn carry(&mut self, from: &str, subject: &str, to: &str, feed: &SubscriptionFeed, payload: Vec<u8>) {
         let mut message = Tapped { from: from.to_owned(), subject: subject.to_owned(), to: to.to_owned(), payload };
         self.taps.retain(|tap| tap.send(message.clone()).is_ok());
+        if !self.spared.is_empty() && self.spared.contains(&(from.to_owned(), to.to_owned())) {
+            feed.push(message.payload);
+            return;
+        }
         let cut = !self.cuts.is_empty() && self.cuts.contains(&(from.to_owned(), to.to_owned()));
         let filtered = self.filter.as_mut().is_some_and(|keeps| !keeps(&message));
         if cut || filtered || self.chance(self.conditions.loss) {
@@ -149,6 +156,18 @@ impl Faults {
     /// From now on, nothing that `from` publishes reaches `to`. Neither notices.
     pub fn cut(&self, from: &str, to: &str) {
         self.0.lock().network.cuts.insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// Ends one cut.
+    pub fn mend(&self, from: &str, to: &str) {
+        self.0.lock().network.cuts.remove(&(from.to_owned(), to.to_owned()));
+    }
+
+    /// From now on, nothing goes wrong between these two, whatever the conditions are.
+    pub fn spare(&self, a: &str, b: &str) {
+        let spared = &mut self.0.lock().network.spared;
+        spared.insert((a.to_owned(), b.to_owned()));
+        spared.insert((b.to_owned(), a.to_owned()));
     }
 
     /// From now on, neither hears the other.

@@ -89,6 +89,27 @@ async fn cut__should_work_one_way_and_heal() {
     assert_eq!(drain(&mut inbox).await, [b"3".to_vec()]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn mend__should_end_one_cut_and_spared_ways_meet_no_conditions() {
+    let broker = MemoryBroker::new();
+    let faults = broker.faults(1);
+    let (a, b, c) = (broker.connect("a"), broker.connect("b"), broker.connect("c"));
+    let mut inbox = b.subscribe("inbox").await.unwrap();
+    faults.cut("a", "b");
+    faults.cut("c", "b");
+    faults.mend("a", "b");
+    publish(&a, b"1").await.unwrap();
+    publish(&c, b"2").await.unwrap();
+    assert_eq!(drain(&mut inbox).await, [b"1".to_vec()]);
+
+    faults.heal();
+    faults.set(Conditions { loss: 1.0, ..Conditions::PERFECT });
+    faults.spare("b", "a");
+    publish(&a, b"3").await.unwrap();
+    publish(&c, b"4").await.unwrap();
+    assert_eq!(drain(&mut inbox).await, [b"3".to_vec()]);
+}
+
 /// 400 numbered messages under heavy weather.
 async fn storm(seed: u64) -> Vec<Vec<u8>> {
     let broker = MemoryBroker::new();
