@@ -7,6 +7,7 @@
 //! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
 //! | `crashes` | everything is killed at some time | each request is answered once |
 //! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
+//! | `protection` | a single node | who gets at its memory |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails should stop")]
 
 mod client;
@@ -16,6 +17,7 @@ mod crashes;
 mod guarded;
 mod node;
 mod operators;
+mod protection;
 mod start;
 mod verify;
 
