@@ -1,13 +1,14 @@
 //! Who gets at the memory of a node: what the system says of its process.
 
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use quorate::identity::Algorithm;
 use quorate::testing::NatsServer;
 use rustix::process::geteuid;
 
-use crate::cluster::Files;
+use crate::cluster::{CHAIN_CODE, Files};
 use crate::node::Node;
 use crate::until;
 
@@ -94,6 +95,18 @@ impl Process {
         capabilities >> IPC_LOCK & 1 == 1 || self.limit("Max locked memory").1 == "unlimited"
     }
 
+    /// Whether these bytes stand anywhere in what it has written.
+    fn holds(&self, wanted: &[u8]) -> bool {
+        let memory = File::open(format!("/proc/{}/mem", self.0)).unwrap();
+        self.read("maps").lines().filter(|line| line.contains(" rw")).any(|line| {
+            let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let [start, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+            let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+            let read = memory.read_at(&mut bytes, start).unwrap_or_default();
+            bytes[..read].windows(wanted.len()).any(|window| window == wanted)
+        })
+    }
+
     /// Root's, if nobody else may read it.
     fn owner_of_memory(&self) -> u32 {
         std::fs::metadata(format!("/proc/{}/mem", self.0)).unwrap().uid()
@@ -143,4 +156,18 @@ async fn start__should_keep_the_memory_of_its_process_to_itself() {
         assert_eq!(node.ended().await, 2, "{}", node.log());
         assert!(node.log().lines().last().unwrap().contains("process.lock_memory"), "{}", node.log());
     }
+}
+
+/// What nobody wipes and everybody frees: the text of a configuration, with the chain code in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn start__should_wipe_what_it_frees() {
+    let mut server = NatsServer::start().await.unwrap();
+    server.kill();
+    let stage = Stage::new(&server.url());
+    let node = stage.start(&server.url(), None, "allow_dumps = true\n").await;
+    until("it waits", async || node.log().contains("no NATS server yet").then_some(())).await;
+    let process = Process(node.id());
+    assert!(process.holds(&CHAIN_CODE), "the search finds what is in use");
+    assert!(!process.holds(hex::encode(CHAIN_CODE).as_bytes()), "what was read of the file is wiped");
+    node.kill().await;
 }
