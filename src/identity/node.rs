@@ -12,6 +12,8 @@ use super::{Existing, IdentityError, Member, Protection, SavedFiles};
 use crate::ids::{NodeId, NodeName};
 use crate::secret::SecretBytes;
 use crate::stack::wiped_after;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 use crate::wire::transcript::Transcript;
 
 /// A node's name, id and Ed25519 signing key. The key lies on the heap and is wiped when dropped.
@@ -29,6 +31,8 @@ impl NodeIdentity {
     pub fn generate(name: NodeName, id: NodeId) -> Result<Self, IdentityError> {
         let seed = SecretBytes::random(32).map_err(|_| IdentityError::Random)?;
         let seed = <&[u8; 32]>::try_from(seed.expose()).map_err(|_| IdentityError::Random)?;
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::Identity, seed);
         Ok(Self { name, id, key: Box::new(SigningKey::from_bytes(seed)) })
     }
 
@@ -114,7 +118,10 @@ impl NodeIdentity {
     /// RFC 8032, section 5.1.5 takes the scalar; X25519 clamps it in the same way.
     #[must_use]
     pub fn link_secret(&self) -> SecretBytes {
-        wiped_after(|| SecretBytes::copy_from(&*Zeroizing::new(self.key.to_scalar_bytes())))
+        let secret = wiped_after(|| SecretBytes::copy_from(&*Zeroizing::new(self.key.to_scalar_bytes())));
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::Identity, secret.expose());
+        secret
     }
 }
 

@@ -7,6 +7,7 @@
 //! | one actor, all its neighbours played | [`Bench`] for its arguments, a [`Probe`] for each neighbour |
 //! | whatever speaks to NATS | [`NatsServer`]: a real one, to kill and restart |
 //! | anything that needs a wallet, and no key generation | [`PlantedWallet`] |
+//! | what is left of secrets in memory | [`witness`] |
 
 mod bench;
 pub mod cluster;
@@ -15,6 +16,7 @@ mod planted;
 mod probe;
 mod puppet;
 mod silence;
+pub mod witness;
 
 pub use bench::Bench;
 pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, eventually};
