@@ -8,6 +8,9 @@ use crate::process::Secrets;
 
 /// How many bytes in a row are looked for.
 const PART: usize = 16;
+/// Most memory holds nothing but zeros: it is passed over in pieces of this size.
+const PAGE: usize = 4096;
+const ZEROS: [u8; PAGE + PART - 1] = [0; PAGE + PART - 1];
 /// How much is read at once.
 const CHUNK: usize = 1 << 20;
 
@@ -71,7 +74,13 @@ pub fn scan(process: u32, secrets: &Secrets) -> Copies {
             let len = buffer.len().min(usize::try_from(mapping.end - at).unwrap());
             // What has just been unmapped cannot be read, and holds nothing.
             let Ok(read) = memory.read_at(&mut buffer[..len], at) else { break };
-            parts.find(&buffer[..read], at, &mut copies);
+            for page in (0..read).step_by(PAGE) {
+                // Parts that begin in this page may end in the next.
+                let bytes = &buffer[page..read.min(page + PAGE + PART - 1)];
+                if bytes != &ZEROS[..bytes.len()] {
+                    parts.find(bytes, at + page as u64, &mut copies);
+                }
+            }
             at += CHUNK as u64;
         }
     }
