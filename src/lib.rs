@@ -52,6 +52,7 @@ pub mod secret;
 pub mod service;
 pub mod session;
 pub mod signing;
+mod stack;
 pub mod storage;
 pub mod supervision;
 #[cfg(any(test, feature = "testing"))]

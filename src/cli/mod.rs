@@ -23,6 +23,7 @@ mod generate_initiator;
 mod generate_peers;
 mod key_args;
 mod passphrase;
+mod protection;
 mod register_peers;
 mod request_key;
 mod start;

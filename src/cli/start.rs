@@ -9,10 +9,10 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::Failed;
 use super::config_check::ConfigArgs;
 use super::passphrase::typed;
 use super::stop::Stop;
+use super::{Failed, protection};
 use crate::config::{Config, Environment, Flags, LogConfig, LogFormat, StorageKeySource, read_passphrase_file};
 use crate::node::NodeHandle;
 use crate::service::{LaunchError, Typed, launch};
@@ -49,6 +49,7 @@ pub(super) struct StartArgs {
 impl StartArgs {
     /// `logs` says that the log goes to standard error already.
     pub(super) fn run(self, logs: bool) -> Result<(), Failed> {
+        protection::close()?;
         let environment = Environment::of_process();
         let config = self.config.load_with(&environment, self.flags())?;
         if !logs {
@@ -57,6 +58,7 @@ impl StartArgs {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        protection::settle(config.process)?;
         let secrets = self.secrets(&config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failed::Work(error.into()))?;

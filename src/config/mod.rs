@@ -41,7 +41,7 @@ pub use error::ConfigError;
 pub use nats::{ClientCertificate, NatsAuth, NatsConfig, NatsTls};
 pub use secrets::{SecretSource, StorageKeySource, StorageSecret, read_passphrase_file};
 pub use serving::{DiscoveryBackend, DiscoveryConfig, GatewayConfig, HealthConfig};
-pub use settings::{LogFormat, OnPeerFailure};
+pub use settings::{LockMemory, LogFormat, OnPeerFailure};
 pub use sources::{Environment, Flags};
 pub use warning::Warning;
 
@@ -79,6 +79,8 @@ pub struct Config {
     pub health: HealthConfig,
     /// How long running work may take to end when the node stops.
     pub drain: Duration,
+    /// The process itself.
+    pub process: ProcessConfig,
     /// The log.
     pub log: LogConfig,
     /// What the operator should know.
@@ -146,6 +148,15 @@ pub struct SessionConfig {
     pub deadline: Duration,
     /// How many run at once; further ones are refused.
     pub max_concurrent: usize,
+}
+
+/// The process itself: who gets at its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessConfig {
+    /// Whether core dumps are written, and other processes of the same user may read its memory.
+    pub allow_dumps: bool,
+    /// Whether memory is kept out of swap.
+    pub lock_memory: LockMemory,
 }
 
 /// The log.

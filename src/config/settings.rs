@@ -27,6 +27,7 @@ pub(super) struct Settings {
     pub gateway: GatewaySettings,
     pub health: HealthSettings,
     pub shutdown: ShutdownSettings,
+    pub process: ProcessSettings,
     pub log: LogSettings,
 }
 
@@ -39,6 +40,19 @@ pub enum OnPeerFailure {
     Abort,
     /// It is tried again without that peer, while a quorum and the deadline remain.
     Retry,
+}
+
+/// Whether memory is kept out of swap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockMemory {
+    /// Where the system allows it.
+    #[default]
+    Auto,
+    /// The node does not start otherwise.
+    Required,
+    /// No.
+    Off,
 }
 
 /// How a line of the log looks.
@@ -206,6 +220,14 @@ pub(super) struct HealthSettings {
 #[serde(deny_unknown_fields)]
 pub(super) struct ShutdownSettings {
     pub drain_ms: u64,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProcessSettings {
+    pub allow_dumps: bool,
+    pub lock_memory: LockMemory,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,8 +10,8 @@ use super::mpcium::Remainder;
 use super::serving::{check_discovery, check_gateway, check_health};
 use super::settings::{KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
 use super::{
-    ClusterConfig, Config, ConfigError, LinkConfig, LogConfig, NodeConfig, PairingConfig, SecretSource, SessionConfig,
-    StorageKeySource, nats,
+    ClusterConfig, Config, ConfigError, LinkConfig, LogConfig, NodeConfig, PairingConfig, ProcessConfig, SecretSource,
+    SessionConfig, StorageKeySource, nats,
 };
 use crate::identity::RequestPublicKey;
 use crate::ids::{ClusterId, NodeName, Threshold};
@@ -40,7 +40,7 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
             effective.extend([key, " = \"", MASK, "\"\n"]);
         }
     }
-    let Settings { node, cluster, link, pairing, keygen, signing, storage, policy, log, .. } = settings;
+    let Settings { node, cluster, link, pairing, keygen, signing, storage, policy, process, log, .. } = settings;
     let (nats, discovery, gateway, health, shutdown) =
         (settings.nats, settings.discovery, settings.gateway, settings.health, settings.shutdown);
     let keygen = session("keygen", keygen.deadline_ms, keygen.max_concurrent)?;
@@ -79,6 +79,7 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
         health: check_health(&health)?,
         drain: milliseconds("shutdown.drain_ms", shutdown.drain_ms, 0..=600_000)?,
         warnings: mpcium.warnings,
+        process: ProcessConfig { allow_dumps: process.allow_dumps, lock_memory: process.lock_memory },
         log: LogConfig { level: level(log.level), format: log.format },
         effective,
     })

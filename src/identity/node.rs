@@ -11,6 +11,9 @@ use super::timestamp::now_rfc3339;
 use super::{Existing, IdentityError, Member, Protection, SavedFiles};
 use crate::ids::{NodeId, NodeName};
 use crate::secret::SecretBytes;
+use crate::stack::wiped_after;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 use crate::wire::transcript::Transcript;
 
 /// A node's name, id and Ed25519 signing key. The key lies on the heap and is wiped when dropped.
@@ -28,6 +31,8 @@ impl NodeIdentity {
     pub fn generate(name: NodeName, id: NodeId) -> Result<Self, IdentityError> {
         let seed = SecretBytes::random(32).map_err(|_| IdentityError::Random)?;
         let seed = <&[u8; 32]>::try_from(seed.expose()).map_err(|_| IdentityError::Random)?;
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::Identity, seed);
         Ok(Self { name, id, key: Box::new(SigningKey::from_bytes(seed)) })
     }
 
@@ -106,14 +111,17 @@ impl NodeIdentity {
     /// length of every part.
     #[must_use]
     pub fn sign(&self, domain: &str, parts: &[&[u8]]) -> [u8; 64] {
-        self.key.sign(&signed_hash(domain, parts)).to_bytes()
+        wiped_after(|| self.key.sign(&signed_hash(domain, parts)).to_bytes())
     }
 
     /// The X25519 private key (32 bytes) that belongs to [`Member::link_key`]: the lower half of SHA-512 of the seed, as
     /// RFC 8032, section 5.1.5 takes the scalar; X25519 clamps it in the same way.
     #[must_use]
     pub fn link_secret(&self) -> SecretBytes {
-        SecretBytes::copy_from(&*Zeroizing::new(self.key.to_scalar_bytes()))
+        let secret = wiped_after(|| SecretBytes::copy_from(&*Zeroizing::new(self.key.to_scalar_bytes())));
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::Identity, secret.expose());
+        secret
     }
 }
 

@@ -309,8 +309,12 @@ impl KeygenState {
                 }
             }
             Work::Checked { from, session, result } => {
-                self.sessions.checked(&mut self.intake, from, session);
+                let stands = self.sessions.checked(&mut self.intake, from, session);
                 let joined = match result {
+                    Ok(_) if !stands => {
+                        self.sessions.ended(session);
+                        Err(Code::PeerUnavailable)
+                    }
                     Ok(checked) => {
                         let (sheet, prepared) = *checked;
                         let joined = self.join(myself, from, sheet, &prepared).await;

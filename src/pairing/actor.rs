@@ -18,6 +18,7 @@ use crate::protocol::pair::PairState;
 use crate::sabotage::{self, Flaw};
 use crate::secret::SecretBytes;
 use crate::session::{CryptoPool, Post, SessionEnd, SessionKit, Sessions};
+use crate::stack::wiped_after_engine;
 use crate::storage::{Batch, Durability, Family, Record, StorageHandle};
 use crate::supervision::{Address, Deliver, heard_as};
 use crate::transport::{Inbound, PeerEvent, Readiness, TransportMsg};
@@ -154,7 +155,7 @@ impl Actor for PairingActor {
     ) -> Result<PairingState, ActorProcessingErr> {
         let mut book = PairBook::new(args.identity.id(), args.peers.ids());
         for Record { key, value } in all(&args.storage, Family::Pairs).await? {
-            match (node_of(&key), PairState::from_secret_bytes(value.expose())) {
+            match (node_of(&key), wiped_after_engine(|| PairState::from_secret_bytes(value.expose()))) {
                 (Some(peer), Ok(state)) => book.restore(peer, state),
                 // A setup that cannot be read is as good as none: a new one follows.
                 _ => tracing::error!(key = %hex::encode(&key), "a stored pair setup does not decode"),

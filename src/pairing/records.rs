@@ -3,12 +3,13 @@
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
 use crate::protocol::pair::PairState;
+use crate::stack::wiped_after_engine;
 use crate::storage::{Batch, Durability, Family, Listing, MAX_PAGE_RECORDS, Record, StorageError, StorageHandle};
 use crate::wire::codec;
 
 /// Makes a finished setup durable, unless the pair has been banned since.
 pub(super) async fn store(storage: &StorageHandle, peer: NodeId, pair: &PairState) -> Result<(), Code> {
-    let value = pair.to_secret_bytes().map_err(|_| Code::Internal)?;
+    let value = wiped_after_engine(|| pair.to_secret_bytes()).map_err(|_| Code::Internal)?;
     let batch = Batch::new().require_absent(Family::Bans, key_of(peer)).put(Family::Pairs, key_of(peer), value);
     storage.write(batch, Durability::Synced).await.map_err(|error| match error {
         StorageError::ConditionFailed(_) => Code::PairBanned,

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinError, spawn_blocking};
 
+use crate::stack::wiped_after_engine;
+
 /// A computation panicked; what it worked on was dropped by the unwinding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Panicked;
 
 /// Runs computations on blocking threads, at most a fixed number at a time, so that an actor's handler never computes
-/// and a burst of sessions never starves the node.
+/// and a burst of sessions never starves the node. What a computation leaves on its thread's stack is wiped.
 #[derive(Clone)]
 pub struct CryptoPool(Arc<Semaphore>);
 
@@ -38,7 +40,7 @@ impl CryptoPool {
         let place = Arc::clone(&self.0).acquire_owned().await.ok();
         let at_place = move || {
             let _place = place;
-            work()
+            wiped_after_engine(work)
         };
         spawn_blocking(at_place).await
     }
@@ -52,7 +54,7 @@ impl CryptoPool {
     ) -> AbortHandle {
         let job = move |place: Option<OwnedSemaphorePermit>| {
             // What a panic leaves behind is dropped with the closure; nobody sees it half changed.
-            let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
+            let outcome = wiped_after_engine(|| catch_unwind(AssertUnwindSafe(work))).map_err(|_| Panicked);
             drop(place);
             then(outcome);
         };

@@ -27,6 +27,13 @@ struct Running<O> {
     sheet: Arc<SheetContext>,
 }
 
+/// A proposal that is being checked.
+struct Expected {
+    from: NodeId,
+    /// Whether the link that it came over was lost since: whoever proposed it has given it up.
+    lost: bool,
+}
+
 /// A session that this node takes part in, before it starts.
 struct Begun {
     sheet: Arc<SheetContext>,
@@ -48,8 +55,8 @@ impl Begun {
 pub struct Sessions<O> {
     kit: SessionKit<O>,
     running: BTreeMap<SheetHash, Running<O>>,
-    /// Proposals that are being checked, and how many under each name.
-    expected: BTreeMap<SheetHash, usize>,
+    /// Proposals that are being checked, by the name of their session.
+    expected: BTreeMap<SheetHash, Vec<Expected>>,
     /// Agreed to, and not running yet.
     begun: BTreeMap<SheetHash, Begun>,
     by_actor: BTreeMap<ActorId, SheetHash>,
@@ -110,19 +117,21 @@ impl<O: Send + 'static> Sessions<O> {
             self.post().refuse(from, session, code);
             return false;
         }
-        *self.expected.entry(session).or_default() += 1;
+        self.expected.entry(session).or_default().push(Expected { from, lost: false });
         true
     }
 
-    /// A proposal of `from` under this name has been checked.
-    pub fn checked(&mut self, intake: &mut Intake, from: NodeId, session: SheetHash) {
+    /// A proposal of `from` under this name has been checked. Says whether it still stands: not if the link to `from` was
+    /// lost meanwhile.
+    pub fn checked(&mut self, intake: &mut Intake, from: NodeId, session: SheetHash) -> bool {
         intake.checked(from);
-        if let Some(count) = self.expected.get_mut(&session) {
-            *count -= 1;
-            if *count == 0 {
-                self.expected.remove(&session);
-            }
+        let Some(expected) = self.expected.get_mut(&session) else { return false };
+        let position = expected.iter().position(|proposal| proposal.from == from);
+        let proposal = position.map(|position| expected.swap_remove(position));
+        if expected.is_empty() {
+            self.expected.remove(&session);
         }
+        proposal.is_some_and(|proposal| !proposal.lost)
     }
 
     /// This node takes part in a session, which starts later. Says whether it is the first time: nothing must ever run
@@ -207,8 +216,11 @@ impl<O: Send + 'static> Sessions<O> {
     }
 
     /// Tells every session with `peer` that the link to it is lost. One that has begun does not start any more: what it
-    /// sent to the peer may be lost.
+    /// sent to the peer may be lost. One that it has proposed does not begin.
     pub fn peer_down(&mut self, peer: NodeId) {
+        for proposal in self.expected.values_mut().flatten().filter(|proposal| proposal.from == peer) {
+            proposal.lost = true;
+        }
         for begun in self.begun.values_mut().filter(|begun| begun.sheet.sheet.index_of(peer).is_some()) {
             begun.call_off(Code::PeerUnavailable, [peer].into());
         }

@@ -261,8 +261,11 @@ impl SigningState {
                 }
             }
             Work::Checked { from, session, result } => {
-                self.sessions.checked(&mut self.intake, from, session);
+                let stands = self.sessions.checked(&mut self.intake, from, session);
                 let joined = result.and_then(|checked| {
+                    if !stands {
+                        return Err(Code::PeerUnavailable.into());
+                    }
                     let (sheet, prepared) = *checked;
                     self.join(myself, from, sheet, prepared)
                 });

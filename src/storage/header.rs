@@ -17,6 +17,8 @@ use super::key::{KEY_BYTES, Kdf};
 use super::{Argon2Params, KeySource, StorageError};
 use crate::ids::{ClusterId, NodeId};
 use crate::secret::SecretBytes;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 use crate::wire::codec;
 
 /// The newest format of the store, and the only one yet.
@@ -80,6 +82,8 @@ pub(super) fn lock(
     header.extend_from_slice(&FORMAT.to_be_bytes());
     header.extend_from_slice(&len.to_be_bytes());
     header.extend_from_slice(&statement);
+    #[cfg(any(test, feature = "testing"))]
+    witness::saw(Kind::StoreKey, store_key.expose());
     let mut wrapping = Ok(Tag::default());
     let wrapped = SecretBytes::filled(store_key.len(), |buffer| {
         buffer.copy_from_slice(store_key.expose());
@@ -162,6 +166,8 @@ impl<'a> Header<'a> {
                     .map_err(|_| StorageError::WrongKey)
             });
         });
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::StoreKey, store_key.expose());
         unwrapping.map(|()| store_key)
     }
 }

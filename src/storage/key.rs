@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 
 use super::StorageError;
 use crate::secret::SecretBytes;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 
 /// The length of the store key and of every key that is derived from it or wraps it, in bytes.
 pub(super) const KEY_BYTES: usize = 32;
@@ -42,6 +44,8 @@ impl KeySource {
         if key.len() != KEY_BYTES {
             return Err(StorageError::InvalidKey { problem: "the key does not have 32 bytes" });
         }
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::KeySource, key.expose());
         Ok(Self(Secret::Key(key)))
     }
 
@@ -79,6 +83,8 @@ pub(super) fn expand(secret: &SecretBytes, salt: &[u8], info: &[u8]) -> Result<S
     let key = SecretBytes::filled(KEY_BYTES, |key| {
         expanded = Hkdf::<Sha256>::new(Some(salt), secret.expose()).expand(info, key);
     });
+    #[cfg(any(test, feature = "testing"))]
+    witness::saw(if info == WRAP_INFO { Kind::StoreKey } else { Kind::SealingKey }, key.expose());
     expanded.map(|()| key).map_err(|_| StorageError::InvalidKey { problem: "no key can be expanded from it" })
 }
 
@@ -186,6 +192,8 @@ impl Argon2Params {
         let key = SecretBytes::filled(KEY_BYTES, |key| {
             hashed = argon2.hash_password_into_with_memory(passphrase.expose(), salt, key, memory.as_mut_slice());
         });
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::StoreKey, key.expose());
         hashed.map(|()| key).map_err(refused)
     }
 }

@@ -33,7 +33,6 @@ mod key;
 mod queue;
 mod seal;
 mod snapshot;
-mod stack;
 mod store;
 mod tuning;
 mod writer;

@@ -13,9 +13,9 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
 
 use super::header::cipher;
 use super::key::expand;
-use super::stack::wiped_after;
 use super::{Family, MAX_VALUE_BYTES, ShownKey, StorageError};
 use crate::secret::SecretBytes;
+use crate::stack::wiped_after;
 
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;

@@ -13,9 +13,9 @@ use super::folder::LockedFolder;
 use super::header::{self, Header, Owner};
 use super::key::KEY_BYTES;
 use super::seal::Seal;
-use super::stack::wiped_after;
 use super::{Argon2Params, Batch, ConditionFailed, Durability, Family, KeySource, StorageError, tuning};
 use crate::secret::SecretBytes;
+use crate::stack::wiped_after;
 
 /// The most records of one page.
 pub const MAX_PAGE_RECORDS: usize = 1024;

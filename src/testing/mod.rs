@@ -8,6 +8,7 @@
 //! | whatever speaks to NATS | [`NatsServer`]: a real one, to kill and restart |
 //! | anything that needs a wallet, and no key generation | [`PlantedWallet`] |
 //! | a parser, with whatever bytes | [`fuzz`] |
+//! | what is left of secrets in memory | [`witness`] |
 
 mod bench;
 pub mod cluster;
@@ -17,6 +18,7 @@ mod planted;
 mod probe;
 mod puppet;
 mod silence;
+pub mod witness;
 
 pub use bench::Bench;
 pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, eventually};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quorate::error::Code;
 use quorate::signing::OnPeerFailure;
-use quorate::testing::HarnessError;
+use quorate::testing::{HarnessError, eventually};
 use ractor::ActorStatus;
 
 use crate::stage::{ANY, assert_failure, cluster, hold_signing, until_idle};
@@ -127,4 +127,24 @@ async fn missing_peers__should_be_refused_at_once_without_a_session() {
     let request = cluster.keygen_request("other", &[ANY]).unwrap();
     let refused = cluster.node(0).unwrap().keygen(request).await;
     assert_failure(refused.map(drop), Code::NotMajority, &[cluster.id(1).unwrap(), cluster.id(2).unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proposal__should_lead_to_no_session_when_its_link_was_lost_while_it_was_checked() {
+    let cluster = cluster(2, 2, |settings| settings.signing_deadline = Duration::from_secs(30)).await;
+    let silent = cluster.silence(1).await.unwrap();
+    let coordinator = cluster.id(0).unwrap();
+    let delivered = async || cluster.transport(1).await.unwrap().links[&coordinator].traffic.delivered;
+    let before = delivered().await;
+    let client = cluster.client(0).unwrap().start_signing(cluster.sign_request(ANY, "w").unwrap());
+    eventually("the proposal came", async || delivered().await > before).await.unwrap();
+    cluster.isolate(0).unwrap();
+    assert_failure(client.await.unwrap(), Code::PeerUnavailable, &[cluster.id(1).unwrap()]);
+    cluster.until_unready(0).await.unwrap();
+    cluster.heal().await.unwrap();
+    drop(silent);
+    // Proposals are checked in their order: when this one has led to a signature, the former is checked.
+    cluster.sign(0, ANY, "w").await.unwrap();
+    let idle = tokio::time::timeout(SLACK, until_idle(&cluster, 1)).await;
+    assert!(idle.is_ok(), "a session runs that nobody else is in");
 }

@@ -13,6 +13,7 @@
 //! | `crashes` | everything is killed at some time | each request is answered once |
 //! | `chaos` | nodes are killed, frozen, stopped, cut off, slow, without room on their disk | clients are served; who is lost is noticed in time |
 //! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
+//! | `protection` | a single node | who gets at its memory |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails should stop")]
 
 mod chaos;
@@ -25,6 +26,7 @@ mod node;
 mod operators;
 mod outsider;
 mod permissions;
+mod protection;
 mod proxy;
 mod start;
 mod tampering;

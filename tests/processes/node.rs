@@ -1,5 +1,7 @@
 //! A process of the program under test. It ends with its value, and with the test's process however that ends.
 
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -51,11 +53,20 @@ impl Node {
     }
 
     /// Starts whatever the command says, which is to become the program.
-    pub(crate) async fn start_by(folder: &Path, log: &str, command_line: &[&str]) -> Self {
+    pub(crate) async fn start_by(folder: &Path, log: &str, program: &[&str]) -> Self {
+        Self::start_as(None, folder, log, program).await
+    }
+
+    /// The same as another user: one to whom the folder belongs.
+    pub(crate) async fn start_as(user: Option<u32>, folder: &Path, log: &str, program: &[&str]) -> Self {
         let log = folder.join(log);
         std::fs::write(&log, "").unwrap();
         let mut command = clean(std::process::Command::new("sh"), folder);
-        command.args(["-c", LEASH, "sh"]).arg(&log).args(command_line);
+        command.args(["-c", LEASH, "sh"]).arg(&log).args(program);
+        if let Some(user) = user {
+            chown(&log, Some(user), None).unwrap();
+            command.uid(user).gid(user);
+        }
         // The shell would tell how the process ended, and so does its exit code.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut leash = Command::from(command).spawn().unwrap();
@@ -64,6 +75,10 @@ impl Node {
         let pid = soon("a process starts", said.next_line()).await.unwrap().unwrap();
         let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
         Self { leash, _held: held, pid, log }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

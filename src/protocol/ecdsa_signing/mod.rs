@@ -56,6 +56,8 @@ use crate::protocol::slots::{Received, Slots};
 use crate::protocol::verify::verify;
 use crate::protocol::{Abort, AbortReason, Outgoing, Party, Progress, Recipient, RunContext};
 use crate::secret::SecretBytes;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 
 const ROUNDS: u8 = 3;
 /// The longest payload of a round, in bytes.
@@ -117,13 +119,16 @@ impl EcdsaSigning {
         if let Some(missing) = context.others().find(|party| !pairs.contains_key(party)) {
             return Err(SetupError::MissingPair(missing));
         }
+        let derived_share = derived_share(share, derived)?;
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::SigningShare, derived_share.expose());
         let counterparties = context.others().map(engine_index).collect::<Result<_, Fault>>();
         Ok(Self {
             me: context.me,
             pairs,
             threshold,
             session_id: session_id(wallet, share),
-            share: derived_share(share, derived)?,
+            share: derived_share,
             key: derived.public_key,
             data: SignData {
                 sign_id: context.session.0.to_vec(),
@@ -142,6 +147,8 @@ impl EcdsaSigning {
         }
         let party = self.engine_party()?;
         let (unique, kept, transmit) = party.sign_phase1(&self.data).map_err(|abort| self.judge(&abort))?;
+        #[cfg(any(test, feature = "testing"))]
+        saw_scalars(Kind::Nonce, &[&unique.instance_key, &unique.inversion_mask, &unique.zeta]);
         self.stage = Stage::Multiplying(Box::new(Multiplying { party, unique, kept }));
         let send = |inner: TransmitPhase1to2| {
             let to = PartyIndex::try_from(inner.parties.receiver.as_u8()).map_err(|_| Fault::engine())?;
@@ -165,6 +172,8 @@ impl EcdsaSigning {
         let (unique, kept) = (ours.take_unique(), mem::take(&mut ours.kept));
         let (unique, kept, transmit) =
             ours.party.sign_phase2(&self.data, unique, kept, &messages).map_err(|abort| self.judge(&abort))?;
+        #[cfg(any(test, feature = "testing"))]
+        saw_scalars(Kind::SigningShare, &[&unique.key_share]);
         let party = ours.party;
         self.stage = Stage::Opening(Box::new(Opening { party, unique, kept }));
         let send = |message: TransmitPhase2to3<Curve>| {
@@ -267,6 +276,11 @@ impl Staged for EcdsaSigning {
             Stage::Created | Stage::Over => Err(Fault::engine()),
         }
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn saw_scalars(kind: Kind, scalars: &[&Scalar]) {
+    scalars.iter().for_each(|scalar| witness::saw(kind, &Zeroizing::new(scalar.to_bytes())));
 }
 
 /// A step that leads to messages.

@@ -26,6 +26,8 @@ use crate::protocol::setup::SetupError;
 use crate::protocol::share::KeyShare;
 use crate::protocol::share::suite::{ScalarField, Suite, encode_point, identifier, party_of};
 use crate::protocol::{AbortReason, RunContext};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 
 /// A signer with its key and message, before round 1.
 pub(super) trait Signer: Send {
@@ -139,6 +141,8 @@ impl<C: SigningSuite> Prepared<C> {
             Some(tweak) => C::tap((own, public), tweak).ok_or(SetupError::Tweak)?,
             None => (own, public),
         };
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw_encoded(Kind::SigningShare, own.signing_share().serialize());
         Ok(Self { own, public, message })
     }
 }
@@ -147,6 +151,10 @@ impl<C: SigningSuite> Signer for Prepared<C> {
     fn commit(self: Box<Self>, rng: &mut dyn EngineRng) -> Result<(Box<dyn Committed>, Vec<u8>), Fault> {
         let mut rng = rng;
         let (nonces, commitments) = round1::commit::<C, _>(self.own.signing_share(), &mut rng);
+        #[cfg(any(test, feature = "testing"))]
+        for nonce in [nonces.hiding(), nonces.binding()] {
+            witness::saw_encoded(Kind::Nonce, nonce.serialize());
+        }
         let encoded = commitments.serialize().map_err(|_| Fault::engine())?;
         Ok((Box::new(WithNonces { signer: *self, nonces: Box::new(nonces) }), encoded))
     }

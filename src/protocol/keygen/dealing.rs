@@ -17,6 +17,8 @@ use crate::protocol::fault::Fault;
 use crate::protocol::rng::EngineRng;
 use crate::protocol::share::KeyShare;
 use crate::protocol::share::suite::{Suite, identifier, party_of, with_suite};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 
 /// One party's shares for the others, each encoded.
 pub(super) type SharesByRecipient = BTreeMap<PartyIndex, Zeroizing<Vec<u8>>>;
@@ -69,6 +71,8 @@ impl<C: Suite> FrostDealer<C> {
         let own = identifier::<C>(me).map_err(|_| Fault::engine())?;
         let (n, t) = (u16::from(threshold.parties()), u16::from(threshold.signers()));
         let (secret, package) = dkg::part1::<C, _>(own, n, t, rng).map_err(|_| Fault::engine())?;
+        #[cfg(any(test, feature = "testing"))]
+        saw_coefficients(&secret);
         let package = package.serialize().map_err(|_| Fault::engine())?;
         Ok(Self { me, threshold, secret: Box::new(secret), package })
     }
@@ -101,7 +105,10 @@ impl<C: Suite> Dealer for FrostDealer<C> {
         let mut shares = SharesByRecipient::new();
         for &party in packages.keys() {
             let package = identifier::<C>(party).ok().and_then(|id| dealt.get(&id)).ok_or_else(Fault::engine)?;
-            shares.insert(party, Zeroizing::new(package.signing_share().serialize()));
+            let share = Zeroizing::new(package.signing_share().serialize());
+            #[cfg(any(test, feature = "testing"))]
+            witness::saw(Kind::Dealt, &share);
+            shares.insert(party, share);
         }
         let receiver =
             FrostReceiver { me: self.me, threshold: self.threshold, secret: Box::new(secret), packages: decoded };
@@ -119,6 +126,17 @@ impl<C: Suite> Receiver for FrostReceiver<C> {
         let (key, public) = dkg::part3(&self.secret, &self.packages, &decoded)
             .map_err(|error| blame(&error, shares.keys().copied()))?;
         KeyShare::from_frost(self.me, self.threshold, &key, &public).map_err(|_| Fault::engine())
+    }
+}
+
+/// The coefficients are the last part of the encoding, 32 bytes each.
+#[cfg(any(test, feature = "testing"))]
+fn saw_coefficients<C: Suite>(secret: &round1::SecretPackage<C>) {
+    let encoded = Zeroizing::new(secret.serialize().unwrap_or_default());
+    let at = encoded.get(32..).unwrap_or_default();
+    let count = at.first().copied().map_or(0, usize::from);
+    for coefficient in at.get(1..).unwrap_or_default().chunks_exact(32).take(count) {
+        witness::saw(Kind::Coefficient, coefficient);
     }
 }
 

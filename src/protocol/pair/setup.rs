@@ -33,6 +33,8 @@ use crate::protocol::setup::SetupError;
 use crate::protocol::slots::{Received, Slots};
 use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient, RunContext};
 use crate::secret::SecretBytes;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 
 const ROUNDS: u8 = 3;
 /// Every party of the setup must take part.
@@ -137,6 +139,8 @@ impl PairSetup {
             return Err(Fault::engine());
         }
         let points = Zeroizing::new(dkg::phase1::<Curve>(&self.data));
+        #[cfg(any(test, feature = "testing"))]
+        saw_scalars(&points);
         let fragment = SetupFragment(*value_at(&points, self.peer)?);
         let outgoing = self.say(1, &fragment)?;
         self.stage = Stage::Sharing(points);
@@ -148,6 +152,8 @@ impl PairSetup {
         let (poly_point, proof, zero, zero_sent, chain, chain_commitment) =
             dkg::phase2::<Curve>(&self.data, &fragments);
         let ours = Committed { poly_point: Zeroizing::new(vec![poly_point]), proof, zero, chain, chain_commitment };
+        #[cfg(any(test, feature = "testing"))]
+        saw_scalars(&ours.poly_point);
         let said = SetupCommitments {
             proof: ours.proof.commitment,
             zero: zero_sent.into_iter().next().ok_or_else(Fault::engine)?,
@@ -169,6 +175,11 @@ impl PairSetup {
         for sent in &mut zero_sent {
             sent.seed.zeroize();
             sent.salt.zeroize();
+        }
+        #[cfg(any(test, feature = "testing"))]
+        for kept in mul.values() {
+            saw_scalars(&[kept.ot_sender.s]);
+            saw_scalars(kept.vec_r.get(..2).unwrap_or_default());
         }
         let opened = Opened { ours, theirs, zero, mul, chain };
         let outgoing = self.say(3, &said)?;
@@ -262,6 +273,11 @@ impl Party for PairSetup {
     fn max_payload_bytes(&self) -> usize {
         self.slots.max_payload_bytes()
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn saw_scalars(scalars: &[Scalar]) {
+    scalars.iter().for_each(|scalar| witness::saw(Kind::PairSetup, &Zeroizing::new(scalar.to_bytes())));
 }
 
 /// The value at `party`'s index, of values at 1, 2, ...

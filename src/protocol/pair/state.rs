@@ -12,6 +12,8 @@ use crate::ids::{Epoch, PartyIndex};
 use crate::protocol::dkls::{Curve, engine_index};
 use crate::protocol::fault::Fault;
 use crate::secret::SecretBytes;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 
 /// The only format so far.
 const VERSION: u8 = 1;
@@ -61,7 +63,10 @@ impl PairState {
         receiver: MulReceiver<Curve>,
         zero_seed: SecretBytes,
     ) -> Self {
-        Self { epoch, fingerprint, sender, receiver, zero_seed }
+        let state = Self { epoch, fingerprint, sender, receiver, zero_seed };
+        #[cfg(any(test, feature = "testing"))]
+        state.witness();
+        state
     }
 
     /// Which of the pair's setups it came from.
@@ -126,13 +131,26 @@ impl PairState {
         if !sound {
             return Err(PairError::Damaged);
         }
-        Ok(Self {
+        let state = Self {
             epoch: Epoch(u64::from_be_bytes(epoch)),
             fingerprint: PairFingerprint(fingerprint),
             sender,
             receiver,
             zero_seed: SecretBytes::copy_from(seed),
-        })
+        };
+        #[cfg(any(test, feature = "testing"))]
+        state.witness();
+        Ok(state)
+    }
+
+    /// The common seed, and the first and the last of each list of seeds.
+    #[cfg(any(test, feature = "testing"))]
+    fn witness(&self) {
+        witness::saw(Kind::PairState, self.zero_seed.expose());
+        let receiver = &self.receiver.ote_receiver;
+        for seeds in [&self.sender.ote_sender.seeds, &receiver.seeds0, &receiver.seeds1] {
+            seeds.first().into_iter().chain(seeds.last()).for_each(|seed| witness::saw(Kind::PairState, seed));
+        }
     }
 
     /// A copy of the oblivious-transfer state for one session: to multiply as sender, and as receiver.

@@ -25,6 +25,8 @@ use crate::error::Code;
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::PublicKey;
 use crate::secret::SecretBytes;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
 use crate::wire::codec;
 use crate::wire::message::SecretPayload;
 
@@ -98,6 +100,8 @@ struct StoredShare {
 impl KeyShare {
     /// Checks the parts against each other. `signing` is in FROST's encoding.
     fn new(index: PartyIndex, group: GroupKey, signing: SecretBytes) -> Result<Self, ShareError> {
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::KeyShare, signing.expose());
         let expected = group.verifying_share(index).ok_or(ShareError::Index)?;
         let actual = with_suite!(group.scheme(), C => {
             verifying_share_of::<C>(&*decode_signing_share::<C>(signing.expose())?)

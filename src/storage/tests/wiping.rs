@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::header::Header;
 use super::key::expand;
-use super::stack::wiped_after;
 use super::*;
+use crate::stack::wiped_after;
 
 /// The second half of a secret of 32 bytes, kept under a mask so that it is not found here. The first half proves
 /// nothing: who frees memory writes there.

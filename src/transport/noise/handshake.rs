@@ -5,6 +5,7 @@ use std::mem;
 
 use snow::{Builder, HandshakeState};
 
+use crate::stack::wiped_after_engine;
 use crate::transport::noise::keys::{LinkKeys, Role};
 use crate::transport::noise::primitives::WipingResolver;
 use crate::transport::noise::{NoiseError, Session};
@@ -54,9 +55,11 @@ impl Initiation {
     /// # Errors
     /// [`NoiseError::Engine`], for instance when the operating system gives no randomness.
     pub fn start(keys: &LinkKeys, link: u64, hello: Hello) -> Result<(Self, Vec<u8>), NoiseError> {
-        let mut state = build(keys, link)?;
-        let message = write(&mut state, hello)?;
-        Ok((Self { link, state }, message))
+        wiped_after_engine(|| {
+            let mut state = build(keys, link)?;
+            let message = write(&mut state, hello)?;
+            Ok((Self { link, state }, message))
+        })
     }
 
     /// The handshake's link id.
@@ -71,8 +74,10 @@ impl Initiation {
     /// # Errors
     /// [`NoiseError::NotAuthentic`].
     pub fn finish(&mut self, response: &[u8]) -> Result<(Session, Hello), NoiseError> {
-        let hello = read(&mut self.state, response)?;
-        Ok((into_session(self.link, &mut self.state)?, hello))
+        wiped_after_engine(|| {
+            let hello = read(&mut self.state, response)?;
+            Ok((into_session(self.link, &mut self.state)?, hello))
+        })
     }
 }
 
@@ -84,10 +89,12 @@ impl Initiation {
 /// # Errors
 /// [`NoiseError::NotAuthentic`] when `init` is not from the peer or not for this link.
 pub fn respond(keys: &LinkKeys, link: u64, init: &[u8], life: u64) -> Result<(Session, Hello, Vec<u8>), NoiseError> {
-    let mut state = build(keys, link)?;
-    let hello = read(&mut state, init)?;
-    let response = write(&mut state, Hello { life, attempt: hello.attempt })?;
-    Ok((into_session(link, &mut state)?, hello, response))
+    wiped_after_engine(|| {
+        let mut state = build(keys, link)?;
+        let hello = read(&mut state, init)?;
+        let response = write(&mut state, Hello { life, attempt: hello.attempt })?;
+        Ok((into_session(link, &mut state)?, hello, response))
+    })
 }
 
 fn build(keys: &LinkKeys, link: u64) -> Result<Box<HandshakeState>, NoiseError> {

@@ -17,8 +17,8 @@
 //! one core), and runs in constant time without it.
 //!
 //! Wiping: the primitives overwrite all keys that live on the heap; a finished handshake state is overwritten before it
-//! is freed. Not reached: the copies of chaining key, Diffie-Hellman results and fresh keys that snow leaves on the
-//! stack of the thread that computed them, until other calls overwrite them.
+//! is freed. What snow leaves of chaining key, Diffie-Hellman results and keys on the stack is wiped as a precaution, after
+//! every handshake message and every record.
 
 mod handshake;
 mod keys;

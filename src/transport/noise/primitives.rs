@@ -9,6 +9,9 @@ use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use subtle::ConstantTimeEq;
 
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::witness::{self, Kind};
+
 /// snow's default primitives in wrappers that wipe.
 pub(super) struct WipingResolver;
 
@@ -57,7 +60,10 @@ impl Dh for WipedDh {
     }
 
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
-        self.0.generate(rng)
+        self.0.generate(rng)?;
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::Handshake, self.0.privkey());
+        Ok(())
     }
 
     fn pubkey(&self) -> &[u8] {
@@ -72,6 +78,8 @@ impl Dh for WipedDh {
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         self.0.dh(public, out)?;
         let result = out.get(..self.0.dh_len()).ok_or(snow::Error::Dh)?;
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::Handshake, result);
         if result.ct_eq(&[0; 32]).into() { Err(snow::Error::Dh) } else { Ok(()) }
     }
 
@@ -95,6 +103,8 @@ impl Cipher for WipedCipher {
     }
 
     fn set(&mut self, key: &[u8; 32]) {
+        #[cfg(any(test, feature = "testing"))]
+        witness::saw(Kind::LinkKey, key);
         self.0.set(key);
     }
 

@@ -13,6 +13,7 @@ use snow::StatelessTransportState;
 use zeroize::Zeroizing;
 
 use crate::sabotage::{self, Flaw};
+use crate::stack::wiped_after;
 use crate::transport::noise::NoiseError;
 use crate::transport::noise::replay::ReplayWindow;
 use crate::wire::frame::{MAX_RECORD_BYTES, MAX_RECORDS};
@@ -101,7 +102,8 @@ impl Session {
             plaintext.push(header(content, index == 0, index + 1 == count));
             plaintext.extend_from_slice(chunk);
             let mut record = vec![0; plaintext.len() + TAG_BYTES];
-            self.noise.write_message(self.sealed, &plaintext, &mut record).map_err(|_| NoiseError::Engine)?;
+            wiped_after(|| self.noise.write_message(self.sealed, &plaintext, &mut record))
+                .map_err(|_| NoiseError::Engine)?;
             self.sealed += 1;
             records.push(ByteBuf::from(record));
         }
@@ -126,7 +128,8 @@ impl Session {
         let mut plaintext = Zeroizing::new(vec![0; longest]);
         let mut headers = Vec::with_capacity(records.len());
         for (counter, record) in counters().zip(records) {
-            let len = self.noise.read_message(counter, record, &mut plaintext).map_err(|_| NoiseError::NotAuthentic)?;
+            let len = wiped_after(|| self.noise.read_message(counter, record, &mut plaintext))
+                .map_err(|_| NoiseError::NotAuthentic)?;
             let (header, chunk) = plaintext.get(..len).and_then(<[u8]>::split_first).ok_or(NoiseError::NotAuthentic)?;
             headers.push(*header);
             bytes.extend_from_slice(chunk);
