@@ -27,6 +27,7 @@ fn node__should_refuse_an_address_for_its_health_that_is_taken() {
         initiator.split_once("\n\n").unwrap().1
     );
     fs::write(path.join("quorate.toml"), config).unwrap();
-    refused_in(path, &["start", "-c", "quorate.toml"], "health.address");
-    refused_in(path, &["start", "-c", "quorate.toml"], &address.to_string());
+    // With its log where errors go, there is nothing else to be said.
+    refused_in(path, &["start", "-v", "-c", "quorate.toml"], "health.address");
+    refused_in(path, &["start", "-v", "-c", "quorate.toml"], &address.to_string());
 }
