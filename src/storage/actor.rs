@@ -1,6 +1,7 @@
 //! The storage actor: one writer, many readers, nothing slow on the actor's own thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -11,7 +12,8 @@ use super::gate::Pass;
 use super::queue::WriteQueue;
 use super::writer::{Group, GroupReport, Write};
 use super::{
-    Access, Faults, Gate, KeySource, QueueLimits, StorageError, StorageMsg, StorageSnapshot, Store, StoreOptions,
+    Access, Export, ExportJob, Faults, Gate, KeySlot, KeySource, QueueLimits, Reply, StorageError, StorageMsg,
+    StorageSnapshot, Store, StoreOptions,
 };
 
 /// The most reads on the blocking pool at once.
@@ -28,7 +30,7 @@ pub struct StorageArguments {
     /// Where the store is and whose.
     pub options: StoreOptions,
     /// What unlocks it. Kept for the next life, which must unlock it again.
-    pub key: Arc<KeySource>,
+    pub key: KeySlot,
     /// Lets one life after the other at the store: a new gate for every store, the same for all its lives.
     pub gate: Gate,
     /// Limits of waiting writes.
@@ -41,9 +43,17 @@ impl StorageArguments {
     /// The arguments of a store with a gate of its own, default limits, and no faults.
     #[must_use]
     pub fn new(options: StoreOptions, key: KeySource) -> Self {
+        let arguments = Self::sealed(options);
+        arguments.key.put(key);
+        arguments
+    }
+
+    /// The same, and what unlocks the store is not known yet.
+    #[must_use]
+    pub fn sealed(options: StoreOptions) -> Self {
         Self {
             options,
-            key: Arc::new(key),
+            key: KeySlot::default(),
             gate: Gate::new(),
             limits: QueueLimits::default(),
             faults: Faults::default(),
@@ -67,6 +77,15 @@ pub struct StorageState {
     faults: Faults,
     seen: StorageSnapshot,
     closers: Vec<RpcReplyPort<Result<(), StorageError>>>,
+    key: KeySlot,
+    /// Tells exports that the store is to be let go.
+    ending: Arc<AtomicBool>,
+}
+
+impl Drop for StorageState {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Actor for StorageActor {
@@ -82,7 +101,9 @@ impl Actor for StorageActor {
     ) -> Result<StorageState, ActorProcessingErr> {
         let StorageArguments { options, key, gate, limits, faults } = arguments;
         let pass = gate.pass(PASS_LIMIT).await?;
-        let opening = spawn_blocking(move || Store::open(options, &key).map(|store| OpenStore { store, _pass: pass }));
+        let secret = key.get()?;
+        let opening =
+            spawn_blocking(move || Store::open(options, &secret).map(|store| OpenStore { store, _pass: pass }));
         Ok(StorageState {
             open: Some(Arc::new(opening.await??)),
             queue: WriteQueue::new(limits),
@@ -91,6 +112,8 @@ impl Actor for StorageActor {
             faults,
             seen: StorageSnapshot::default(),
             closers: Vec::new(),
+            key,
+            ending: Arc::default(),
         })
     }
 
@@ -112,6 +135,8 @@ impl Actor for StorageActor {
                 state.accept(Write { batch, durability, reply });
                 state.write_next(&myself);
             }
+            StorageMsg::Export(job) => state.export(job),
+            StorageMsg::Rewrap { current, new, reply } => state.rewrap(current, new, reply),
             StorageMsg::Snapshot { reply } => answer(reply, state.snapshot()),
             StorageMsg::Close { reply } => {
                 state.closers.push(reply);
@@ -168,6 +193,36 @@ impl StorageState {
         }));
     }
 
+    /// Runs a job on the whole store. One that finds no room is dropped: its caller sees that.
+    fn export(&mut self, job: ExportJob) {
+        let (Some(open), Ok(permit)) = (self.open.clone(), Arc::clone(&self.reads).try_acquire_owned()) else {
+            self.seen.refused = self.seen.refused.saturating_add(1);
+            return;
+        };
+        let ending = Arc::clone(&self.ending);
+        drop(spawn_blocking(move || {
+            // In this order: who holds all permits, relies on no reader holding the store.
+            let (_permit, open) = (permit, open);
+            job(&Export::new(&open.store, ending));
+        }));
+    }
+
+    /// Locks the store anew on the blocking pool. The next life gets the new secret once it is the one.
+    fn rewrap(&mut self, current: KeySource, new: KeySource, reply: Reply<()>) {
+        let (Some(open), Ok(permit)) = (self.open.clone(), Arc::clone(&self.reads).try_acquire_owned()) else {
+            return answer(reply, Err(StorageError::Busy { access: Access::Write }));
+        };
+        let slot = self.key.clone();
+        drop(spawn_blocking(move || {
+            let (_permit, open) = (permit, open);
+            let outcome = open.store.rewrap(&current, &new);
+            if outcome.is_ok() {
+                slot.put(new);
+            }
+            answer(reply, outcome);
+        }));
+    }
+
     fn accept(&mut self, write: Write) {
         // What is out of its limits is refused before it takes room in the queue.
         if let Err(error) = write.batch.check_limits() {
@@ -214,6 +269,7 @@ impl StorageState {
     }
 
     async fn close(&mut self, myself: &ActorRef<StorageMsg>) -> Result<(), StorageError> {
+        self.ending.store(true, Ordering::Relaxed);
         let finished = self.finish_writes(myself).await;
         // All permits are free when no read is left. It fails only on a closed semaphore, and this one never is.
         let _all = self.reads.acquire_many(MAX_READS).await;

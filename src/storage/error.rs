@@ -137,6 +137,9 @@ pub enum StorageError {
     /// The former life of the storage actor still holds the store.
     #[error("failed to open the store: its former use has not ended")]
     StillOpen,
+    /// There is no secret to unlock the store with: the node is sealed.
+    #[error("failed to open the store: it is sealed")]
+    Sealed,
     /// The database failed to read.
     #[error("failed to read from the store: {problem}")]
     Read {
@@ -204,6 +207,7 @@ impl StorageError {
             | Self::InUse { .. }
             | Self::FolderUnusable { .. }
             | Self::StillOpen
+            | Self::Sealed
             | Self::Read { .. }
             | Self::Timeout { access: Access::Read } => Code::StorageRead,
             Self::Write { .. }
@@ -236,6 +240,7 @@ impl StorageError {
             Self::InUse { .. } => "stop the other process that uses the folder, or configure another folder",
             Self::FolderUnusable { .. } => "create the folder, or let the node's user write to it",
             Self::Write { .. } => "check free space and health of the disk; the node opens its store anew",
+            Self::Sealed => "unseal the node",
             Self::StillOpen
             | Self::Read { .. }
             | Self::Randomness

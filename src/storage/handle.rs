@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use ractor::RpcReplyPort;
+use tokio::sync::oneshot;
 
-use super::{Access, Batch, Durability, Family, Listing, Page, StorageError, StorageMsg, StorageSnapshot};
+use super::{
+    Access, Batch, Durability, Export, Family, KeySource, Listing, Page, StorageError, StorageMsg, StorageSnapshot,
+};
 use crate::secret::SecretBytes;
 use crate::supervision::{Address, CallError};
 
@@ -85,6 +88,37 @@ impl StorageHandle {
         self.ask(Access::Write, |reply| StorageMsg::Write { batch, durability, reply }).await?
     }
 
+    /// Runs a job on the whole store as it is when the job begins, and waits for what comes of it, however long that
+    /// takes. Reads and writes go on meanwhile. A store that is closed ends the job: its next record is
+    /// [`StorageError::Unavailable`].
+    ///
+    /// # Errors
+    /// When the actor is not there, too many reads wait, or the job panics.
+    pub async fn export<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Export<'_>) -> T + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let unavailable = || StorageError::Unavailable { access: Access::Read };
+        let (sender, outcome) = oneshot::channel();
+        let job = Box::new(move |export: &Export<'_>| {
+            // Whoever asked may have gone.
+            let _ = sender.send(job(export));
+        });
+        self.address.cast(StorageMsg::Export(job)).map_err(|_| unavailable())?;
+        outcome.await.map_err(|_| unavailable())
+    }
+
+    /// Locks the store with another secret, for which `current` must still unlock it. From then on the node's own lives
+    /// use the new one. `limit` has room for two hashes of passphrases.
+    ///
+    /// # Errors
+    /// As [`Store::rewrap`](super::Store::rewrap); when the actor is not there or too slow: then it is open which
+    /// secret unlocks the store.
+    pub async fn rewrap(&self, current: KeySource, new: KeySource, limit: Duration) -> Result<(), StorageError> {
+        let question = |reply| StorageMsg::Rewrap { current, new, reply };
+        self.address.call(limit, question).await.map_err(|error| failed(error, Access::Write))?
+    }
+
     /// The actor's account of itself.
     ///
     /// # Errors
@@ -110,9 +144,13 @@ impl StorageHandle {
             Access::Read => self.timeouts.read,
             Access::Write => self.timeouts.write,
         };
-        self.address.call(limit, question).await.map_err(|error| match error {
-            CallError::Unavailable => StorageError::Unavailable { access },
-            CallError::Timeout => StorageError::Timeout { access },
-        })
+        self.address.call(limit, question).await.map_err(|error| failed(error, access))
+    }
+}
+
+const fn failed(error: CallError, access: Access) -> StorageError {
+    match error {
+        CallError::Unavailable => StorageError::Unavailable { access },
+        CallError::Timeout => StorageError::Timeout { access },
     }
 }

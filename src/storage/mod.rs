@@ -23,6 +23,7 @@
 mod actor;
 mod batch;
 mod error;
+mod export;
 mod family;
 mod faults;
 mod folder;
@@ -30,6 +31,7 @@ mod gate;
 mod handle;
 mod header;
 mod key;
+mod key_slot;
 mod queue;
 mod seal;
 mod snapshot;
@@ -45,6 +47,7 @@ use ractor::RpcReplyPort;
 pub use actor::{StorageActor, StorageArguments, StorageState};
 pub use batch::{Batch, Durability, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 pub use error::{Access, ConditionFailed, ShownKey, StorageError};
+pub use export::{Export, RecordVersion, SealedRecord};
 pub use family::Family;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::{Action, Fault, Hold};
@@ -55,11 +58,15 @@ pub use header::Owner;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use header::fuzz;
 pub use key::{Argon2Params, KeySource};
+pub use key_slot::KeySlot;
 pub use queue::QueueLimits;
 pub use snapshot::StorageSnapshot;
 pub use store::{MAX_PAGE_BYTES, MAX_PAGE_RECORDS, Page, Record, Store, StoreOptions};
 
 use crate::secret::SecretBytes;
+
+/// A job on the whole store. Whoever wants to know what comes of it has it say so.
+pub type ExportJob = Box<dyn FnOnce(&Export<'_>) + Send>;
 
 /// Where the storage actor answers a question that can fail.
 pub type Reply<T> = RpcReplyPort<Result<T, StorageError>>;
@@ -99,6 +106,17 @@ pub enum StorageMsg {
         batch: Batch,
         /// What must be true before it is acknowledged.
         durability: Durability,
+        /// Where it is acknowledged.
+        reply: Reply<()>,
+    },
+    /// Run a job on the whole store as it is now, on the blocking pool, for as long as it takes.
+    Export(ExportJob),
+    /// Lock the store with another secret: see [`Store::rewrap`].
+    Rewrap {
+        /// What unlocks it now.
+        current: KeySource,
+        /// What is to unlock it from now on, also in the next life of this actor.
+        new: KeySource,
         /// Where it is acknowledged.
         reply: Reply<()>,
     },

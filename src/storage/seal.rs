@@ -13,12 +13,12 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
 
 use super::header::cipher;
 use super::key::expand;
-use super::{Family, MAX_VALUE_BYTES, ShownKey, StorageError};
+use super::{Family, MAX_VALUE_BYTES, RecordVersion, ShownKey, StorageError};
 use crate::secret::SecretBytes;
 use crate::stack::wiped_after;
 
 const VERSION: u8 = 1;
-const NONCE_BYTES: usize = 12;
+const NONCE_BYTES: usize = RecordVersion::BYTES;
 const TAG_BYTES: usize = 16;
 /// How much longer a sealed value is than the value.
 const OVERHEAD_BYTES: usize = 1 + NONCE_BYTES + TAG_BYTES;
@@ -82,6 +82,18 @@ impl Seal {
             opened = wiped_after(|| self.cipher.decrypt_inout_detached(&nonce, &associated, buffer.into(), &tag));
         });
         opened.map(|()| value).map_err(|_| damaged())
+    }
+
+    /// Which write a sealed value came from, without opening it: its nonce.
+    pub(super) fn version(&self, key: &[u8], sealed: &[u8]) -> Result<RecordVersion, StorageError> {
+        let nonce = sealed.get(1..).and_then(|rest| rest.first_chunk::<NONCE_BYTES>());
+        let damaged = || StorageError::Damaged { family: self.family, key: ShownKey::of(key) };
+        nonce.map(|nonce| RecordVersion(*nonce)).ok_or_else(damaged)
+    }
+
+    /// How long the value in a sealed one is, in bytes.
+    pub(super) const fn opened_len(sealed: &[u8]) -> usize {
+        sealed.len().saturating_sub(OVERHEAD_BYTES)
     }
 
     /// What a seal binds: purpose, version, family, key and length, each of fixed length or with its length before it.

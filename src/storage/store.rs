@@ -9,6 +9,7 @@ use rocksdb::{
 };
 
 use super::batch::check_key;
+use super::export::Export;
 use super::folder::LockedFolder;
 use super::header::{self, Header, Owner};
 use super::key::KEY_BYTES;
@@ -252,7 +253,21 @@ impl Store {
         prepared.collect()
     }
 
-    fn column(&self, family: Family) -> Result<&ColumnFamily, StorageError> {
+    /// The whole store as it is now, to be read for as long as it takes.
+    #[must_use]
+    pub fn export(&self) -> Export<'_> {
+        Export::new(self, Arc::default())
+    }
+
+    pub(super) fn snapshot(&self) -> rocksdb::Snapshot<'_> {
+        self.db.snapshot()
+    }
+
+    pub(super) const fn seal(&self, family: Family) -> &Seal {
+        self.seals.of(family)
+    }
+
+    pub(super) fn column(&self, family: Family) -> Result<&ColumnFamily, StorageError> {
         self.db.cf_handle(family.as_str()).ok_or_else(|| damaged("a family is missing"))
     }
 }

@@ -1,7 +1,6 @@
 //! The actor: groups, answers, faults, lives.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
@@ -337,8 +336,89 @@ async fn start__should_fail_with_the_store_s_own_reason() {
     let SpawnErr::StartupFailed(reason) = refused else { panic!("{refused}") };
     assert!(matches!(reason.downcast_ref(), Some(StorageError::WrongKey)), "{reason}");
 
-    let right = StorageArguments { key: Arc::new(passphrase("right")), ..arguments };
-    start(&right).await.end().await;
+    arguments.key.put(passphrase("right"));
+    start(&arguments).await.end().await;
+
+    arguments.key.clear();
+    let sealed = Actor::spawn(None, StorageActor, arguments).await.err().unwrap();
+    let SpawnErr::StartupFailed(reason) = sealed else { panic!("{sealed}") };
+    assert!(matches!(reason.downcast_ref(), Some(StorageError::Sealed)), "{reason}");
+}
+
+#[tokio::test]
+async fn export__should_read_one_moment_while_writing_goes_on_and_end_with_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = start(&arguments(folder.path())).await;
+    for key in ["1", "2"] {
+        life.handle.write(put_one(key, key), Durability::Buffered).await.unwrap();
+    }
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let (begun, has_begun) = oneshot::channel();
+    let handle = life.handle.clone();
+    let exporting = tokio::spawn(async move {
+        let read = handle.export(move |export| {
+            let mut begun = Some(begun);
+            let mut seen = Vec::new();
+            let outcome = export.each(|record| {
+                if let Some(begun) = begun.take() {
+                    begun.send(()).unwrap();
+                    may_go_on.recv().unwrap();
+                }
+                seen.push(String::from_utf8(record.open()?.expose().to_vec()).unwrap());
+                Ok::<_, StorageError>(())
+            });
+            (outcome, seen)
+        });
+        read.await.unwrap()
+    });
+    has_begun.await.unwrap();
+    life.handle
+        .write(put_one("2", "changed").put(Family::Results, *b"3", secret("3")), Durability::Synced)
+        .await
+        .unwrap();
+    assert_eq!(life.value("2").await.as_deref(), Some("changed"));
+    go_on.send(()).unwrap();
+    let (outcome, seen) = exporting.await.unwrap();
+    outcome.unwrap();
+    assert_eq!(seen, ["1", "2"]);
+
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let (begun, has_begun) = oneshot::channel();
+    let handle = life.handle.clone();
+    let exporting = tokio::spawn(async move {
+        let read = handle.export(move |export| {
+            begun.send(()).unwrap();
+            may_go_on.recv().unwrap();
+            export.each(|_| Ok::<_, StorageError>(()))
+        });
+        read.await.unwrap()
+    });
+    has_begun.await.unwrap();
+    life.actor.kill();
+    life.joined.await.unwrap();
+    go_on.send(()).unwrap();
+    let ended = exporting.await.unwrap().unwrap_err();
+    assert!(matches!(ended, StorageError::Unavailable { .. }), "{ended}");
+    assert!(life.handle.export(|_| ()).await.is_err());
+}
+
+#[tokio::test]
+async fn rewrap__should_hold_for_the_next_life_and_need_the_present_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = arguments(folder.path());
+    let life = start(&arguments).await;
+    life.handle.write(put_one("1", "kept"), Durability::Synced).await.unwrap();
+    let limit = Duration::from_secs(30);
+    let refused = life.handle.rewrap(passphrase("wrong"), passphrase("new"), limit).await.unwrap_err();
+    assert!(matches!(refused, StorageError::WrongKey), "{refused}");
+    life.handle.rewrap(passphrase("right"), passphrase("new"), limit).await.unwrap();
+    assert_eq!(life.value("1").await.as_deref(), Some("kept"), "it goes on");
+    life.end().await;
+    let next = start(&arguments).await;
+    assert_eq!(next.value("1").await.as_deref(), Some("kept"));
+    next.end().await;
+    let former = Store::open(options(folder.path()), &passphrase("right")).err().unwrap();
+    assert!(matches!(former, StorageError::WrongKey), "{former}");
 }
 
 /// Tells what its child's end was.
