@@ -9,6 +9,7 @@
 //! ```text
 //! node                       the root supervisor, and the handle of a running node
 //! gateway · health           clients over NATS, observers over HTTP
+//! backup                     encrypted archives of the store, and restoring them
 //! metrics                    what clients were answered
 //! keygen · signing · pairing admission, quorums, sheets, commit, idempotency, bans
 //! session                    drives one protocol run to exactly one end
@@ -25,6 +26,7 @@
 //! lets a test play an actor's neighbours.
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod chain;
 pub mod cli;
 pub mod client;

@@ -33,3 +33,4 @@ pub use peer_list::PeerList;
 pub use request_files::RequestKeyFiles;
 pub use request_key::{Algorithm, InvalidKey, RequestKey, RequestPublicKey};
 pub use sealed::{DEFAULT_WORK_FACTOR, MAX_WORK_FACTOR};
+pub(crate) use timestamp::rfc3339;

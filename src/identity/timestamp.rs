@@ -11,7 +11,7 @@ pub(super) fn now_rfc3339() -> String {
 /// Seconds since the Unix epoch as RFC 3339. The days are turned into a date by era of 400 years, which always have
 /// 146,097 days, counting years from March so that the leap day comes last (the usual conversion of a day number in the
 /// proleptic Gregorian calendar).
-fn rfc3339(seconds: u64) -> String {
+pub(crate) fn rfc3339(seconds: u64) -> String {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -12,6 +12,8 @@
 //! pending share without a certificate asks the others: one with the certificate lets it activate; signatures of all the
 //! others let it make the certificate; and if one of them never signed and none has a certificate, there can be none,
 //! and it sets the share aside and frees the name.
+//!
+//! The same question is asked about wallets that came back out of a backup: see [`crate::wallet::Confirmation`].
 
 mod actor;
 mod answering;
@@ -29,9 +31,9 @@ mod work;
 
 pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
 pub use commit::Commit;
-#[cfg(any(test, feature = "testing"))]
 pub(crate) use pending::Pending;
 pub use prepare::KeygenArgs;
+pub(crate) use prepare::is_content_record;
 pub use resolution::{Resolution, Verdict};
 
 use std::sync::Arc;

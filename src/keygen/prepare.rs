@@ -101,6 +101,11 @@ struct ContentRecord {
     content: [u8; 32],
 }
 
+/// Whether these bytes are what a finished key generation leaves for its request.
+pub(crate) fn is_content_record(bytes: &[u8]) -> bool {
+    codec::decode::<ContentRecord>(bytes, 128).is_ok()
+}
+
 /// A request that may run: no wallet of that name is here, whole or pending.
 pub(super) struct Prepared {
     pub request: KeygenRequest,

@@ -13,6 +13,9 @@ mod setups;
 
 pub use actor::{PairingActor, PairingArgs, PairingMsg, PairingSnapshot};
 pub use book::{PairBook, PairUnavailable};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use records::some_ban;
+pub(crate) use records::{is_ban, is_pair};
 pub use setups::Stored;
 
 use std::time::Duration;

@@ -30,6 +30,23 @@ impl BanRecord {
     }
 }
 
+/// A ban of `peer` as it is stored: its key and its value.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn some_ban(peer: NodeId) -> (Vec<u8>, Vec<u8>) {
+    // A ban always encodes.
+    (key_of(peer), BanRecord { session: SheetHash([1; 32]), at_ms: 2 }.encode().unwrap_or_default())
+}
+
+/// Whether a record of bans is one.
+pub(crate) fn is_ban(key: &[u8], value: &[u8]) -> bool {
+    node_of(key).is_some() && codec::decode::<BanRecord>(value, 256).is_ok()
+}
+
+/// Whether a record of pairs is one: of a peer, with a state in which no byte was changed.
+pub(crate) fn is_pair(key: &[u8], value: &[u8]) -> bool {
+    node_of(key).is_some() && wiped_after_engine(|| PairState::from_secret_bytes(value)).is_ok()
+}
+
 /// All records of a family that holds one per peer: one page.
 pub(super) async fn all(storage: &StorageHandle, family: Family) -> Result<Vec<Record>, StorageError> {
     let listing = Listing { family, prefix: Vec::new(), after: None, limit: MAX_PAGE_RECORDS };

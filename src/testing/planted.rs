@@ -124,6 +124,15 @@ impl PlantedWallet {
     /// # Panics
     /// When the store does not take it.
     pub async fn store(&self, node: NodeId, storage: &StorageHandle) {
+        storage.write(self.records(node), Durability::Synced).await.unwrap();
+    }
+
+    /// What `node` holds of the wallet.
+    ///
+    /// # Panics
+    /// When it does not encode.
+    #[must_use]
+    pub fn records(&self, node: NodeId) -> Batch {
         let wallet = &self.certificate.record().wallet;
         let encoded = SecretBytes::from_vec(self.certificate.encode().unwrap());
         let mut batch = Batch::new().put(Family::Wallets, certificate_key(wallet), encoded);
@@ -131,6 +140,6 @@ impl PlantedWallet {
             let key = share_key(wallet, scheme, Generation::default());
             batch = batch.put(Family::Shares, key, share.to_secret_bytes().unwrap());
         }
-        storage.write(batch, Durability::Synced).await.unwrap();
+        batch
     }
 }

@@ -78,6 +78,15 @@ impl WalletCertificate {
     }
 }
 
+/// The record in an encoded certificate, without a look at its signatures: for whoever has no peer book.
+///
+/// # Errors
+/// When it does not decode, or breaks a rule of records.
+pub fn unverified_record(bytes: &[u8]) -> Result<WalletRecord, WalletError> {
+    let Encoded { record, .. } = codec::decode(bytes, MAX_CERTIFICATE_BYTES)?;
+    WalletRecord::decode(&record)
+}
+
 /// Everybody who must sign a record: the members of all its committees.
 #[must_use]
 pub fn members(record: &WalletRecord) -> BTreeSet<NodeId> {

@@ -5,9 +5,11 @@
 //! which is the [`WalletCertificate`].
 
 mod certificate;
+mod quarantine;
 mod record;
 
-pub use certificate::{RECORD_DOMAIN, WalletCertificate, members};
+pub use certificate::{RECORD_DOMAIN, WalletCertificate, members, unverified_record};
+pub use quarantine::{Confirmation, QUARANTINE_PREFIX, RESTORED_KEY, Restored, quarantine_key};
 pub use record::{KeyRecord, MAX_RECORD_BYTES, WalletRecord};
 
 use crate::error::Code;
@@ -48,7 +50,7 @@ pub fn certificate_key(wallet: &WalletId) -> Vec<u8> {
 /// The storage key of one active share. Wallet ids hold no NUL, so no two names collide.
 #[must_use]
 pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> Vec<u8> {
-    let mut key = b"active\0".to_vec();
+    let mut key = ACTIVE_PREFIX.to_vec();
     key.extend_from_slice(wallet.as_str().as_bytes());
     key.push(0);
     key.extend_from_slice(scheme.as_str().as_bytes());
@@ -57,6 +59,12 @@ pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> V
     key
 }
 
+/// The prefix of the storage keys of active shares.
+pub const ACTIVE_PREFIX: &[u8] = b"active\0";
+
+/// The prefix of the storage keys of shares that were set aside.
+pub const ORPHAN_PREFIX: &[u8] = b"orphan\0";
+
 /// The storage key prefix of pending shares.
 pub const PENDING_PREFIX: &[u8] = b"pending\0";
 
@@ -64,7 +72,7 @@ pub const PENDING_PREFIX: &[u8] = b"pending\0";
 /// exist.
 #[must_use]
 pub fn orphan_key(wallet: &WalletId, session: SheetHash) -> Vec<u8> {
-    [b"orphan\0", wallet.as_str().as_bytes(), b"\0", &session.0].concat()
+    [ORPHAN_PREFIX, wallet.as_str().as_bytes(), b"\0", &session.0].concat()
 }
 
 /// The storage key of the pending shares of a wallet.

@@ -6,6 +6,7 @@ use ractor::Actor;
 
 use super::{Cluster, HarnessError};
 use crate::ids::NodeId;
+use crate::pairing::some_ban;
 use crate::secret::SecretBytes;
 use crate::storage::{
     Batch, Durability, Family, Faults, Hold, Listing, MAX_PAGE_RECORDS, Point, StorageActor, StorageError,
@@ -89,7 +90,8 @@ impl Cluster {
             let me = self.id(number)?;
             let others = self.args(number)?.peers.ids().filter(|&peer| peer != me);
             let ban = |batch: Batch, peer: NodeId| {
-                batch.put(Family::Bans, peer.0.as_bytes().to_vec(), SecretBytes::copy_from(b"harness"))
+                let (key, ban) = some_ban(peer);
+                batch.put(Family::Bans, key, SecretBytes::from_vec(ban))
             };
             let bans = others.fold(Batch::new(), ban);
             self.with_store(number, async |store| store.write(bans, Durability::Synced).await).await?;

@@ -1,0 +1,219 @@
+//! Makes one backup: decides what kind, writes it, and clears away what is too old.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::folder::BackupFolder;
+use super::frame::{ArchiveId, Head, MAX_FILE_BYTES, RECORD_HEAD_BYTES, StateHash};
+use super::manifest::{Entry, Manifest, Since, entry};
+use super::names::BackupName;
+use super::reader::read_file;
+use super::writer::ArchiveWriter;
+use super::{BackupError, Seal};
+use crate::ids::NodeName;
+use crate::secret::SecretBytes;
+use crate::storage::{Export, Owner};
+
+/// The most differential backups that rest on one full one.
+const MAX_DIFFERENTIALS: usize = 24;
+/// What a frame takes beside its payload.
+const FRAME_BYTES: u64 = 5;
+
+/// What and where a node backs up.
+pub struct BackupSettings {
+    /// Where to. It must be there.
+    pub folder: PathBuf,
+    /// Whose store it is.
+    pub owner: Owner,
+    /// The node's name, by which its backups are told from others'.
+    pub name: NodeName,
+    /// Finds out what a backup is encrypted with, each time one is made: a passphrase is not kept in between.
+    pub seal: Box<dyn Fn() -> Result<Seal, BackupError> + Send + Sync>,
+    /// How many full backups are kept, at least one, each with what rests on it.
+    pub keep: usize,
+    /// Files that come along: the node's identity.
+    pub files: Vec<PathBuf>,
+}
+
+/// Which backup is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A differential one, as long as it is much smaller than a full one.
+    Smaller,
+    /// A full one.
+    Full,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it is a full one.
+    pub is_full: bool,
+    /// When, in milliseconds since the Unix epoch.
+    pub made_ms: u64,
+    /// The records in it.
+    pub records: u64,
+    /// How long the file is.
+    pub bytes: u64,
+    /// Old backups that went.
+    pub removed: Vec<PathBuf>,
+}
+
+/// What a look over the store found.
+struct Survey {
+    state: StateHash,
+    entries: Vec<Entry>,
+    /// What a full backup would take, and a differential one, in bytes; about.
+    full_bytes: u64,
+    differential_bytes: u64,
+    /// Which records of the base were seen.
+    seen: Vec<bool>,
+}
+
+/// A full backup that a differential one may rest on.
+struct Base {
+    name: BackupName,
+    manifest: Manifest,
+}
+
+impl Base {
+    fn holds(base: Option<&Self>, entry: &Entry) -> bool {
+        base.is_some_and(|base| matches!(base.manifest.since(entry), Since::Same(_)))
+    }
+
+    /// The records that are there no more, ascending.
+    fn gone<'a>(&'a self, seen: &'a [bool]) -> impl Iterator<Item = (u8, [u8; 32])> + 'a {
+        let unseen = (0..self.manifest.len()).filter(|&number| !seen.get(number).copied().unwrap_or(false));
+        unseen.filter_map(|number| self.manifest.name(number))
+    }
+}
+
+/// Makes a backup of one moment of a store. It is in its place, durable, when this returns. `stop` ends it early: nothing
+/// is left then.
+///
+/// # Errors
+/// When the folder is missing, full, or being written to; when the store fails; when told to stop.
+pub fn create(
+    export: &Export<'_>,
+    settings: &BackupSettings,
+    wanted: Wanted,
+    now_ms: u64,
+    stop: &AtomicBool,
+) -> Result<Made, BackupError> {
+    let folder = BackupFolder::acquire(&settings.folder, &settings.name)?;
+    let seal = (settings.seal)()?;
+    let listed = folder.list()?;
+    let last_ms = listed.iter().map(|found| found.name.made_ms().max(found.name.full_ms)).max();
+    // Names order backups also where the clock was set back.
+    let now_ms = last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1)));
+
+    let newest = listed.iter().rev().find(|found| found.is_full).map(|found| found.name);
+    let resting = listed.iter().filter(|found| !found.is_full && Some(found.name.full_ms) == newest.map(|n| n.full_ms));
+    let may_rest = wanted == Wanted::Smaller && resting.count() < MAX_DIFFERENTIALS;
+    let base = newest
+        .filter(|_| may_rest)
+        .and_then(|name| Manifest::load(&folder.manifest_of(name)).map(|manifest| Base { name, manifest }));
+    let survey = survey(export, base.as_ref(), stop)?;
+    let base = base.filter(|base| survey.differential_bytes.saturating_mul(2) <= base.manifest.bytes);
+
+    let name = match &base {
+        None => BackupName { full_ms: now_ms, differential_ms: None },
+        Some(base) => BackupName { differential_ms: Some(now_ms), ..base.name },
+    };
+    let head = Head {
+        cluster: settings.owner.cluster.clone(),
+        node: settings.owner.node,
+        name: settings.name.clone(),
+        archive: new_id()?,
+        created_ms: now_ms,
+        base: base.as_ref().map(|base| base.manifest.archive),
+        state: survey.state.finish().into(),
+    };
+    let path = folder.file_of(name);
+    let (records, content_bytes, bytes) = folder.put(&path, |file| {
+        let sink = seal.wrap(BufWriter::new(file), &path)?;
+        let mut archive = ArchiveWriter::begin(sink, &head).map_err(BackupError::writing(&path))?;
+        for file in &settings.files {
+            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let content = SecretBytes::copy_from(&read_file(file, MAX_FILE_BYTES)?);
+            archive.file(name, &content).map_err(BackupError::writing(&path))?;
+        }
+        for (family, key) in base.iter().flat_map(|base| base.gone(&survey.seen)) {
+            archive.gone(family, &key).map_err(BackupError::writing(&path))?;
+        }
+        let mut records = 0_u64;
+        export.each(|record| {
+            stopped(stop)?;
+            if !Base::holds(base.as_ref(), &entry(record.family, record.key, record.version)) {
+                let value = record.open()?;
+                let written = archive.record(record.family, record.version, record.key, &value);
+                written.map_err(BackupError::writing(&path))?;
+                records = records.saturating_add(1);
+            }
+            Ok::<_, BackupError>(())
+        })?;
+        let finish = || -> io::Result<(u64, u64)> {
+            let (sink, content_bytes) = archive.end()?;
+            let mut file = sink.finish()?;
+            file.flush()?;
+            Ok((content_bytes, file.get_ref().metadata()?.len()))
+        };
+        let (content_bytes, bytes) = finish().map_err(BackupError::writing(&path))?;
+        Ok((records, content_bytes, bytes))
+    })?;
+    if base.is_none() {
+        // Without it, as after a crash right here, the next backup is a full one.
+        let manifest = Manifest::new(head.archive, content_bytes, survey.entries);
+        let path = folder.manifest_of(name);
+        folder.put(&path, |file| manifest.write(file, &path))?;
+    }
+    let removed = folder.retain(settings.keep)?;
+    Ok(Made { path, is_full: base.is_none(), made_ms: now_ms, records, bytes, removed })
+}
+
+/// Looks at every record without opening it.
+fn survey(export: &Export<'_>, base: Option<&Base>, stop: &AtomicBool) -> Result<Survey, BackupError> {
+    let mut survey = Survey {
+        state: StateHash::default(),
+        entries: Vec::new(),
+        full_bytes: 0,
+        differential_bytes: 0,
+        seen: vec![false; base.map_or(0, |base| base.manifest.len())],
+    };
+    export.each(|record| {
+        stopped(stop)?;
+        let bytes = FRAME_BYTES
+            .saturating_add(RECORD_HEAD_BYTES as u64)
+            .saturating_add(record.key.len() as u64)
+            .saturating_add(record.value_len() as u64);
+        survey.full_bytes = survey.full_bytes.saturating_add(bytes);
+        survey.state.add(record.family, record.key, record.version);
+        let entry = entry(record.family, record.key, record.version);
+        let since = base.map_or(Since::New, |base| base.manifest.since(&entry));
+        if let Since::Same(number) | Since::Changed(number) = since
+            && let Some(seen) = survey.seen.get_mut(number)
+        {
+            *seen = true;
+        }
+        if !matches!(since, Since::Same(_)) {
+            survey.differential_bytes = survey.differential_bytes.saturating_add(bytes);
+        }
+        survey.entries.push(entry);
+        Ok::<_, BackupError>(())
+    })?;
+    Ok(survey)
+}
+
+fn stopped(stop: &AtomicBool) -> Result<(), BackupError> {
+    if stop.load(Ordering::Relaxed) { Err(BackupError::Interrupted) } else { Ok(()) }
+}
+
+fn new_id() -> Result<ArchiveId, BackupError> {
+    let mut id = [0; 16];
+    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut id)
+        .map_err(|_| crate::storage::StorageError::Randomness)?;
+    Ok(ArchiveId(id))
+}

@@ -1,0 +1,237 @@
+//! Makes a store of a backup, in an empty place, and checks backups without one.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::chain::{Backup, Entry};
+use super::check::{Checker, Tally};
+use super::frame::{Head, Record};
+use super::{BackupError, Unlock};
+use crate::identity::PeerBook;
+use crate::ids::WalletId;
+use crate::storage::{Batch, Durability, Family, KeySource, Owner, Store, StoreOptions};
+use crate::wallet::{RESTORED_KEY, Restored, quarantine_key};
+
+/// Records of one write, at most. A batch holds more; this keeps the bytes of secrets in memory low.
+const BATCH_RECORDS: usize = 64;
+/// A write ends with the record that brings it to this many bytes.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What a verified or restored backup was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// What it says of itself.
+    pub head: Head,
+    /// What it holds.
+    pub tally: Tally,
+    /// The names of the files that came along.
+    pub files: Vec<String>,
+}
+
+/// Decrypts a backup and checks everything in it. With a peer book, the signatures of all certificates too.
+///
+/// # Errors
+/// When it cannot be read, is not whole, or a record is not good.
+pub fn verify(path: &Path, unlock: &Unlock, peers: Option<&PeerBook>) -> Result<Verified, BackupError> {
+    check(Backup::open(path, unlock)?, peers, |_| Ok(()))
+}
+
+/// Where and how a backup is restored.
+pub struct Target<'a> {
+    /// The new store: nothing, or an empty folder, may be in its place.
+    pub store: StoreOptions,
+    /// What is to unlock it.
+    pub key: &'a KeySource,
+    /// Where files that came along go. None is replaced.
+    pub files: Option<PathBuf>,
+    /// Now, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+/// Restores a backup, after the same checks as [`verify`]. The store is in its place whole, or not at all.
+///
+/// Every wallet is in quarantine: the node uses none of them before enough other members have said that they know of no
+/// newer generation. Pair setups are not restored: nodes make new ones when they meet, so that none comes back that was
+/// banned since.
+///
+/// # Errors
+/// When the place is not empty, the backup is another node's or not good, or writing fails.
+pub fn restore(
+    path: &Path,
+    unlock: &Unlock,
+    peers: Option<&PeerBook>,
+    target: Target<'_>,
+) -> Result<Verified, BackupError> {
+    let place = target.store.folder.clone();
+    ensure_empty(&place)?;
+    let staging = beside(&place, "restoring");
+    clear(&staging)?;
+    let restored = fill(path, unlock, peers, target, &staging).and_then(|verified| {
+        fs::rename(&staging, &place).map_err(BackupError::writing(&place))?;
+        sync_parent(&place)?;
+        Ok(verified)
+    });
+    restored.inspect_err(|_| {
+        // The first failure is the one to report. The next restore clears it away otherwise.
+        drop(clear(&staging));
+    })
+}
+
+/// Moves what is in the place of a store aside, under a name with the time: it is never removed. Gives that name.
+///
+/// # Errors
+/// When it cannot be moved.
+pub fn set_aside(place: &Path, now_ms: u64) -> Result<Option<PathBuf>, BackupError> {
+    if ensure_empty(place).is_ok() {
+        return Ok(None);
+    }
+    let aside = beside(place, &format!("before-{now_ms}"));
+    fs::rename(place, &aside).map_err(BackupError::writing(&aside))?;
+    sync_parent(place)?;
+    Ok(Some(aside))
+}
+
+/// Fills a store at `staging`, and closes it when all of it is durable.
+fn fill(
+    path: &Path,
+    unlock: &Unlock,
+    peers: Option<&PeerBook>,
+    target: Target<'_>,
+    staging: &Path,
+) -> Result<Verified, BackupError> {
+    let Target { store: options, key, files, now_ms } = target;
+    let backup = Backup::open(path, unlock)?;
+    check_owner(backup.head(), &options.owner)?;
+    let store = Store::open(StoreOptions { folder: staging.to_owned(), ..options }, key)?;
+    let mut filling = Filling { store, batch: Batch::new(), records: 0, wallets: BTreeSet::new() };
+    let mut kept = Vec::new();
+    let verified = check(backup, peers, |entry| match entry {
+        Entry::Record(record) => filling.add(record),
+        Entry::File(file) => {
+            kept.push(file);
+            Ok(())
+        }
+    })?;
+    let note = Restored { archive: verified.head.archive.0, made_ms: verified.head.created_ms, restored_ms: now_ms };
+    filling.finish(&note)?;
+    if let Some(folder) = files {
+        for file in kept {
+            let path = folder.join(&file.name);
+            let mut options = OpenOptions::new();
+            let written = options.write(true).create_new(true).mode(0o600).open(&path).and_then(|mut copy| {
+                copy.write_all(file.content.expose())?;
+                copy.sync_all()
+            });
+            written.map_err(BackupError::writing(&path))?;
+        }
+    }
+    Ok(verified)
+}
+
+/// Reads a whole backup and checks everything, while `also` gets what is in it.
+fn check(
+    backup: Backup<'_>,
+    peers: Option<&PeerBook>,
+    mut also: impl FnMut(Entry) -> Result<(), BackupError>,
+) -> Result<Verified, BackupError> {
+    let mut checker = Checker::new(backup.head(), peers);
+    let mut files = Vec::new();
+    let head = backup.read(|entry| {
+        match &entry {
+            Entry::Record(record) => checker.take(record)?,
+            Entry::File(file) => files.push(file.name.clone()),
+        }
+        also(entry)
+    })?;
+    Ok(Verified { head, tally: checker.finish()?, files })
+}
+
+fn check_owner(head: &Head, owner: &Owner) -> Result<(), BackupError> {
+    if (&head.cluster, head.node) == (&owner.cluster, owner.node) {
+        return Ok(());
+    }
+    Err(BackupError::Foreign { cluster: head.cluster.clone(), node: head.node })
+}
+
+/// A store that is being filled.
+struct Filling {
+    store: Store,
+    batch: Batch,
+    records: usize,
+    wallets: BTreeSet<WalletId>,
+}
+
+impl Filling {
+    fn add(&mut self, record: Record) -> Result<(), BackupError> {
+        let Record { family, key, value, .. } = record;
+        match family {
+            // New ones are made: see `restore`.
+            Family::Pairs => return Ok(()),
+            Family::Wallets => {
+                let name = std::str::from_utf8(&key).ok().and_then(|name| name.parse().ok());
+                self.wallets.insert(name.ok_or(BackupError::record(family, &key, "it has no proper name"))?);
+            }
+            _ => {}
+        }
+        self.put(family, key, value)
+    }
+
+    fn put(&mut self, family: Family, key: Vec<u8>, value: crate::secret::SecretBytes) -> Result<(), BackupError> {
+        self.batch = std::mem::take(&mut self.batch).put(family, key, value);
+        self.records += 1;
+        if self.records >= BATCH_RECORDS || self.batch.bytes() >= BATCH_BYTES {
+            self.records = 0;
+            self.store.write(&std::mem::take(&mut self.batch), Durability::Buffered)?;
+        }
+        Ok(())
+    }
+
+    /// Marks the store and its wallets, makes everything durable, and closes the store.
+    fn finish(mut self, note: &Restored) -> Result<(), BackupError> {
+        let encode = || note.encode().map_err(|_| BackupError::Damaged("its head cannot be noted"));
+        for wallet in std::mem::take(&mut self.wallets) {
+            self.put(Family::Meta, quarantine_key(&wallet), encode()?)?;
+        }
+        self.put(Family::Meta, RESTORED_KEY.to_vec(), encode()?)?;
+        // One log holds all writes: syncing it with the last one makes those before it durable.
+        self.store.write(&self.batch, Durability::Synced)?;
+        self.store.sync()?;
+        Ok(())
+    }
+}
+
+/// The place itself with an addition to its name.
+fn beside(place: &Path, addition: &str) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(format!(".{addition}"));
+    PathBuf::from(name)
+}
+
+fn ensure_empty(place: &Path) -> Result<(), BackupError> {
+    match fs::read_dir(place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            Err(BackupError::Occupied { path: place.to_owned() })
+        }
+        Err(error) => Err(BackupError::reading(place)(error)),
+        Ok(mut files) => match files.next() {
+            None => Ok(()),
+            Some(_) => Err(BackupError::Occupied { path: place.to_owned() }),
+        },
+    }
+}
+
+fn clear(staging: &Path) -> Result<(), BackupError> {
+    match fs::remove_dir_all(staging) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(BackupError::writing(staging)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn sync_parent(place: &Path) -> Result<(), BackupError> {
+    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|folder| folder.sync_all()).map_err(BackupError::writing(parent))
+}

@@ -1,0 +1,189 @@
+//! From a store to its backup and back.
+
+use super::*;
+use crate::wallet::{RESTORED_KEY, Restored, quarantine_key};
+
+#[test]
+fn restore__should_bring_back_every_record_of_one_moment() {
+    let mut stage = Stage::new();
+    stage.answer("before");
+    let at_backup = content(&stage.store);
+    let made = stage.back_up(Wanted::Smaller).unwrap();
+    stage.answer("after");
+    assert!(made.is_full, "there is nothing that it could rest on");
+    assert_eq!(made.records, at_backup.len() as u64 + 1, "the pair setup is in it");
+    let verified = stage.verify(&made.path).unwrap();
+    assert_eq!((verified.tally.wallets, verified.tally.shares), (2, 2));
+    assert_eq!(verified.tally.records[&Family::Pairs], 1);
+    let (restored, again) = stage.restore(&made.path).unwrap();
+    assert_eq!((content(&restored), again), (at_backup, verified));
+}
+
+#[test]
+fn restored_store__should_hold_its_wallets_in_quarantine_and_no_pair_setup() {
+    let mut stage = Stage::new();
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let (restored, verified) = stage.restore(&made.path).unwrap();
+    for key in
+        [quarantine_key(&"first".parse().unwrap()), quarantine_key(&"second".parse().unwrap()), RESTORED_KEY.to_vec()]
+    {
+        let note = restored.get(Family::Meta, &key).unwrap().unwrap();
+        let note = Restored::decode(note.expose()).unwrap();
+        assert_eq!((note.archive, note.made_ms), (verified.head.archive.0, made.made_ms));
+    }
+    assert!(restored.list(Family::Pairs, b"", None, 1).unwrap().records.is_empty());
+    assert!(stage.store.get(Family::Meta, RESTORED_KEY).unwrap().is_none(), "only the copy is one");
+}
+
+#[test]
+fn differential_backups__should_bring_back_what_was_added_changed_and_removed() {
+    let mut stage = Stage::new();
+    for number in 0..50 {
+        stage.answer(&format!("request {number}"));
+    }
+    let full = stage.back_up(Wanted::Smaller).unwrap();
+    let removed = RequestKey { wallet: "first".parse().unwrap(), request: "request 7".parse().unwrap() };
+    stage.write(&Batch::new().delete(Family::Results, removed.storage_key()));
+    stage.answer("request 8");
+    stage.plant("third");
+    stage.write(&Batch::new().put(Family::Audit, *b"a last one", secret(b"x")));
+    let second = content(&stage.store);
+    let differential = stage.back_up(Wanted::Smaller).unwrap();
+    assert!(!differential.is_full && full.is_full);
+    assert_eq!(differential.records, 1 + 2 + 1, "what was written since");
+    assert!(differential.bytes < full.bytes / 2);
+    stage.answer("request 9");
+    let third = content(&stage.store);
+    let later = stage.back_up(Wanted::Smaller).unwrap();
+    assert_eq!(later.records, 5, "it rests on the full one, not on the one before it");
+
+    let (restored, verified) = stage.restore(&differential.path).unwrap();
+    assert_eq!(content(&restored), second);
+    assert_eq!(verified.tally.wallets, 3);
+    assert_eq!(content(&stage.restore(&later.path).unwrap().0), third);
+    assert_eq!(newest(&stage.settings.folder, &stage.settings.name).unwrap().path, later.path);
+    assert_eq!(stage.verify(&full.path).unwrap().tally.wallets, 2);
+}
+
+#[test]
+fn empty_changes__should_make_an_empty_differential_backup() {
+    let mut stage = Stage::new();
+    stage.back_up(Wanted::Smaller).unwrap();
+    let made = stage.back_up(Wanted::Smaller).unwrap();
+    assert_eq!((made.is_full, made.records), (false, 0));
+    assert_eq!(content(&stage.restore(&made.path).unwrap().0), content(&stage.store));
+}
+
+#[test]
+fn store_without_records__should_be_backed_up_too() {
+    let mut stage = Stage::new();
+    let place = stage.folder.path().join("empty");
+    stage.store = Store::open(stage.options(&place), &key(1)).unwrap();
+    let made = stage.back_up(Wanted::Smaller).unwrap();
+    assert_eq!(made.records, 0);
+    assert!(content(&stage.restore(&made.path).unwrap().0).is_empty());
+}
+
+#[test]
+fn restore__should_leave_what_is_there_alone() {
+    let mut stage = Stage::new();
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let key = key(2);
+    let (occupied, file) = (stage.folder.path().join("occupied"), stage.folder.path().join("a file"));
+    std::fs::create_dir(&occupied).unwrap();
+    std::fs::write(occupied.join("something"), "of somebody").unwrap();
+    std::fs::write(&file, "of somebody").unwrap();
+    for place in [&occupied, &file] {
+        let target = Target { store: stage.options(place), key: &key, files: None, now_ms: 1 };
+        let refused = restore(&made.path, &unlock(), None, target).unwrap_err();
+        assert!(matches!(refused, BackupError::Occupied { .. }), "{refused}");
+    }
+    let aside = set_aside(&occupied, 7).unwrap().unwrap();
+    assert_eq!(std::fs::read(aside.join("something")).unwrap(), b"of somebody");
+    assert_eq!(set_aside(&occupied, 7).unwrap(), None, "nothing is there any more");
+    // What a restore left behind that was killed is in nobody's way; an empty folder is empty.
+    std::fs::create_dir(&occupied).unwrap();
+    let staging = stage.folder.path().join("occupied.restoring");
+    std::fs::create_dir(&staging).unwrap();
+    std::fs::write(staging.join("CURRENT"), "half a store").unwrap();
+    let target = Target { store: stage.options(&occupied), key: &key, files: None, now_ms: 1 };
+    restore(&made.path, &unlock(), None, target).unwrap();
+    assert!(!staging.exists());
+    assert_eq!(content(&Store::open(stage.options(&occupied), &key).unwrap()), content(&stage.store));
+}
+
+#[test]
+fn restore__should_refuse_the_backup_of_another_node_and_leave_nothing() {
+    let mut stage = Stage::new();
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let (place, key) = (stage.folder.path().join("new"), key(2));
+    let owner = stage.settings.owner.clone();
+    for other in [
+        Owner { node: stage.identities[1].id(), ..owner.clone() },
+        Owner { cluster: "beta".parse().unwrap(), ..owner.clone() },
+    ] {
+        let store = StoreOptions { owner: other, ..stage.options(&place) };
+        let target = Target { store, key: &key, files: None, now_ms: 1 };
+        let refused = restore(&made.path, &unlock(), None, target).unwrap_err();
+        assert!(matches!(&refused, BackupError::Foreign { node, .. } if *node == owner.node), "{refused}");
+    }
+    assert!(!place.exists() && !stage.folder.path().join("new.restoring").exists());
+}
+
+#[test]
+fn keys_and_passphrases__should_open_what_is_for_them_and_nothing_else() {
+    let mut stage = Stage::new();
+    let by_passphrase = stage.back_up(Wanted::Full).unwrap().path;
+    let keys: Vec<_> = (0..3).map(|_| generated_keys()).collect();
+    let recipients = [keys[0].0.clone(), keys[1].0.clone()];
+    stage.settings.seal = Box::new(move || Seal::recipients(recipients.iter().map(String::as_str)));
+    let by_keys = stage.back_up(Wanted::Full).unwrap().path;
+    let unlock = |key: &SecretBytes| {
+        let file = [b"# made by age-keygen\n".as_slice(), key.expose(), b"\n\n"].concat();
+        Unlock::identities(&secret(&file)).unwrap()
+    };
+    for (_, key) in &keys[..2] {
+        verify(&by_keys, &unlock(key), None).unwrap();
+    }
+    let stranger = verify(&by_keys, &unlock(&keys[2].1), None).unwrap_err();
+    assert!(matches!(stranger, BackupError::WrongKey), "{stranger}");
+    let wrong = verify(&by_passphrase, &Unlock::passphrase(secret(b"wrong")), None).unwrap_err();
+    assert!(matches!(wrong, BackupError::WrongKey), "{wrong}");
+    let kind = verify(&by_passphrase, &unlock(&keys[0].1), None).unwrap_err();
+    assert!(matches!(kind, BackupError::WrongKeyKind { stored: "a passphrase", .. }), "{kind}");
+    let kind = stage.verify(&by_keys).unwrap_err();
+    assert!(matches!(kind, BackupError::WrongKeyKind { stored: "keys", .. }), "{kind}");
+    for text in ["", "# nothing", "AGE-SECRET-KEY-1X", "age1xyz"] {
+        assert!(matches!(Unlock::identities(&secret(text.as_bytes())), Err(BackupError::Seal { .. })), "{text}");
+    }
+    assert!(matches!(Seal::recipients([]), Err(BackupError::Seal { .. })));
+    assert!(matches!(Seal::recipients(["age1xyz"]), Err(BackupError::Seal { .. })));
+    assert!(matches!(Seal::recipients(vec![keys[0].0.as_str(); 17]), Err(BackupError::Seal { .. })));
+    assert!(matches!(Seal::passphrase(secret(b"")), Err(BackupError::Seal { .. })));
+}
+
+#[test]
+fn identity_files__should_come_along_when_asked_and_replace_nothing() {
+    let mut stage = Stage::new();
+    let file = stage.folder.path().join("node1_private.key");
+    std::fs::write(&file, "a key").unwrap();
+    stage.settings.files = vec![file];
+    stage.back_up(Wanted::Full).unwrap();
+    let made = stage.back_up(Wanted::Smaller).unwrap();
+    assert!(!made.is_full);
+    assert_eq!(stage.verify(&made.path).unwrap().files, ["node1_private.key"]);
+    let (files, key) = (stage.folder.path().join("identity"), key(2));
+    std::fs::create_dir(&files).unwrap();
+    let target = |place: &str| {
+        let store = stage.options(&stage.folder.path().join(place));
+        Target { store, key: &key, files: Some(files.clone()), now_ms: 1 }
+    };
+    restore(&made.path, &unlock(), None, target("one")).unwrap();
+    assert_eq!(std::fs::read(files.join("node1_private.key")).unwrap(), b"a key");
+    let refused = restore(&made.path, &unlock(), None, target("two")).unwrap_err();
+    assert!(matches!(refused, BackupError::Write { .. }), "{refused}");
+    assert!(!stage.folder.path().join("two").exists());
+    std::fs::remove_file(stage.folder.path().join("node1_private.key")).unwrap();
+    let missing = stage.back_up(Wanted::Full).unwrap_err();
+    assert!(matches!(missing, BackupError::Read { .. }), "{missing}");
+}
