@@ -43,6 +43,8 @@ codes! {
     KeyNotFound = "KEY_NOT_FOUND",
     /// The wallet id is taken.
     KeyAlreadyExists = "KEY_ALREADY_EXISTS",
+    /// The wallet came back out of a backup on this node, and not enough of its other members have confirmed it yet.
+    WalletQuarantined = "WALLET_QUARANTINED",
     /// The same request is running already.
     SessionDuplicate = "SESSION_DUPLICATE",
     /// The request id was used before, with other content. It stands for that content for ever.
@@ -100,6 +102,7 @@ impl Code {
             Self::PeerUnavailable
                 | Self::NotMajority
                 | Self::ClusterNotReady
+                | Self::WalletQuarantined
                 | Self::SessionTimeout
                 | Self::PairMismatch
                 | Self::ConcurrencyLimit

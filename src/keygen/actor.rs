@@ -8,6 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use super::Generated;
 use super::answering::Answering;
 use super::prepare::{Admitted, KeygenArgs};
+use super::quarantine::Quarantine;
 use super::run::{Phase, Run, answer};
 use super::settling::Unsettled;
 use super::work::{TaskDone, Work};
@@ -91,6 +92,8 @@ pub struct KeygenSnapshot {
     pub running: BTreeSet<WalletId>,
     /// The wallets with pending shares that are not settled.
     pub unsettled: BTreeSet<WalletId>,
+    /// The wallets that a restore put into quarantine and that are not confirmed.
+    pub quarantined: BTreeSet<WalletId>,
     /// Members' queries that are being answered.
     pub answering: usize,
     /// Wallets that became active on this node since it started.
@@ -110,6 +113,7 @@ pub struct KeygenState {
     pub(super) runs: BTreeMap<WalletId, Run>,
     pub(super) sessions: Sessions<KeygenOutput>,
     pub(super) unsettled: BTreeMap<WalletId, Unsettled>,
+    pub(super) quarantine: Quarantine,
     pub(super) resolving: bool,
     pub(super) intake: Intake,
     pub(super) answering: Answering,
@@ -142,6 +146,7 @@ impl Actor for KeygenActor {
             runs: BTreeMap::new(),
             sessions,
             unsettled: BTreeMap::new(),
+            quarantine: Quarantine::default(),
             resolving: false,
             activated: 0,
             aborted: 0,
@@ -151,6 +156,7 @@ impl Actor for KeygenActor {
         // Tasks of a former life may still write what this life is about to read.
         state.args.former_writes().await;
         state.load_pending().await?;
+        state.load_quarantine().await?;
         state.ask_later(&myself);
         Ok(state)
     }
@@ -203,6 +209,7 @@ impl KeygenState {
         KeygenSnapshot {
             running: self.runs.keys().cloned().collect(),
             unsettled: self.unsettled.keys().cloned().collect(),
+            quarantined: self.quarantine.wallets().cloned().collect(),
             answering: self.answering.len(),
             activated: self.activated,
             aborted: self.aborted,
@@ -287,7 +294,10 @@ impl KeygenState {
                     self.fail(myself, session, Code::PeerUnavailable, [*peer].into());
                 }
             }
-            PeerEvent::Up { .. } => self.settle(myself),
+            PeerEvent::Up { .. } => {
+                self.settle(myself);
+                self.confirm();
+            }
             PeerEvent::Readiness { .. } => {}
         }
     }
@@ -344,8 +354,10 @@ impl KeygenState {
             Work::Resolve => {
                 self.resolving = false;
                 self.settle(myself);
+                self.confirm();
                 self.ask_later(myself);
             }
+            Work::Lifted { wallet, result } => self.lifted(&wallet, result),
             Work::SetAside { wallet, session, result } => match result {
                 Ok(()) => {
                     tracing::info!(%wallet, %session, "a pending share that nobody can certify is set aside");

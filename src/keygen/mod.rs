@@ -22,6 +22,7 @@ mod committing;
 mod coordinate;
 mod pending;
 mod prepare;
+mod quarantine;
 mod resolution;
 mod run;
 mod settling;

@@ -78,7 +78,7 @@ impl KeygenState {
 
     /// Asks the members again after a while, as long as something is not settled.
     pub(super) fn ask_later(&mut self, myself: &ActorRef<KeygenMsg>) {
-        if self.resolving || self.unsettled.is_empty() {
+        if self.resolving || (self.unsettled.is_empty() && self.quarantine.is_empty()) {
             return;
         }
         self.resolving = true;
@@ -172,7 +172,9 @@ impl KeygenState {
         session: SheetHash,
         outcome: KeygenOutcome,
     ) {
-        let Some(unsettled) = self.unsettled.get_mut(wallet) else { return };
+        let Some(unsettled) = self.unsettled.get_mut(wallet) else {
+            return self.confirmed(myself, from, wallet, session, &outcome);
+        };
         if unsettled.session != session {
             return;
         }

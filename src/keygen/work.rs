@@ -40,6 +40,11 @@ pub(super) enum Work {
     CommitDeadline(SheetHash),
     /// Time to ask the members about pending shares again.
     Resolve,
+    /// A wallet in quarantine was confirmed, and its mark removed.
+    Lifted {
+        wallet: WalletId,
+        result: Result<(), Code>,
+    },
     /// Pending shares are set aside, or not.
     SetAside {
         wallet: WalletId,

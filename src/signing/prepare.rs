@@ -29,7 +29,7 @@ use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
-use crate::wallet::{WalletCertificate, certificate_key, pending_key, share_key};
+use crate::wallet::{WalletCertificate, certificate_key, pending_key, quarantine_key, share_key};
 use crate::wire::message::Service;
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::Task;
@@ -183,12 +183,17 @@ impl Desk {
         let scheme = request.scheme();
         let record = certificate.record().key(scheme).ok_or_else(|| not_found(scheme))?;
         let share = share_key(&key.wallet, scheme, record.generation);
-        let records = [(Family::Results, key.storage_key()), (Family::Shares, share)];
-        let [stored, share] = self.args.storage.get_all(records).await.map_err(|e| storage_failure(&e))?;
+        let quarantine = quarantine_key(&key.wallet);
+        let records = [(Family::Results, key.storage_key()), (Family::Shares, share), (Family::Meta, quarantine)];
+        let [stored, share, quarantined] = self.args.storage.get_all(records).await.map_err(|e| storage_failure(&e))?;
         let stored = stored.map(|bytes| AdmissionRecord::decode(bytes.expose())).transpose().map_err(|_| corrupt())?;
         let content = request.content_hash();
         let admission = admit(stored.as_ref(), &content);
         let share = share.ok_or_else(|| not_found(scheme))?;
+        if quarantined.is_some() {
+            let reason = "the wallet was restored on this node, and is not confirmed by its other members yet";
+            return Err(Failure::new(Code::WalletQuarantined, reason));
+        }
         Ok(Prepared { request, content, key, certificate, derived, share, admission })
     }
 

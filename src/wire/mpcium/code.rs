@@ -34,7 +34,7 @@ impl From<Code> for ErrorCode {
             Code::SessionTimeout => "ERROR_SESSION_TIMEOUT",
             Code::SessionStale => "ERROR_SESSION_STALE",
             Code::ProtocolViolation | Code::Equivocation => "ERROR_MESSAGE_VERIFICATION",
-            Code::PairMismatch | Code::PairBanned => "ERROR_PEER_NOT_READY",
+            Code::PairMismatch | Code::PairBanned | Code::WalletQuarantined => "ERROR_PEER_NOT_READY",
             Code::KeygenFailure => "ERROR_KEYGEN_FAILURE",
             Code::SigningFailure => "ERROR_SIGNING_FAILURE",
             Code::SignatureVerification => "ERROR_SIGNATURE_VERIFICATION",

@@ -1,0 +1,170 @@
+//! Wallets that came back out of a backup: the other members are asked whether they are still current.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use ractor::{ActorProcessingErr, ActorRef};
+
+use super::actor::{KeygenMsg, KeygenState};
+use super::work::Work;
+use crate::error::Code;
+use crate::ids::{NodeId, SheetHash, WalletId};
+use crate::storage::{Batch, Durability, Family, Listing};
+use crate::supervision::beside;
+use crate::wallet::{Confirmation, QUARANTINE_PREFIX, certificate_key, quarantine_key, unverified_record};
+use crate::wire::message::{KeygenOutcome, PeerMessage};
+
+/// The most marks read at a time.
+const PAGE: usize = 256;
+/// How many wallets are asked about at a time: as many queries as a member answers at a time.
+const ASKED: usize = super::answering::MAX_ANSWERING;
+
+/// The wallets in quarantine.
+#[derive(Default)]
+pub(super) struct Quarantine {
+    wallets: BTreeMap<WalletId, Held>,
+    /// The wallet that was last asked about: next time, it is the others' turn.
+    last: Option<WalletId>,
+}
+
+struct Held {
+    /// What made the wallet what this node thinks it is.
+    session: SheetHash,
+    confirmation: Confirmation,
+    lifting: bool,
+}
+
+impl Quarantine {
+    /// The wallets.
+    pub fn wallets(&self) -> impl Iterator<Item = &WalletId> {
+        self.wallets.keys()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.wallets.is_empty()
+    }
+
+    /// The next `count` wallets whose turn it is, with whom to ask about them.
+    fn next(&mut self, count: usize) -> Vec<(WalletId, SheetHash, Vec<NodeId>)> {
+        let after = self.last.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let up_to = self.last.clone().map_or(Bound::Unbounded, Bound::Included);
+        let rest = self.wallets.range((after, Bound::Unbounded));
+        // Without a last one, the first range is all of them.
+        let again = self.wallets.range((Bound::Unbounded, up_to)).take(if self.last.is_some() { count } else { 0 });
+        let open = rest.chain(again).filter(|(_, held)| !held.lifting).take(count);
+        let next: Vec<_> = open
+            .map(|(wallet, held)| (wallet.clone(), held.session, held.confirmation.open().into_iter().collect()))
+            .collect();
+        if let Some((wallet, ..)) = next.last() {
+            self.last = Some(wallet.clone());
+        }
+        next
+    }
+}
+
+impl KeygenState {
+    /// Reads which wallets a restore put into quarantine.
+    pub(super) async fn load_quarantine(&mut self) -> Result<(), ActorProcessingErr> {
+        let mut after = None;
+        loop {
+            let prefix = QUARANTINE_PREFIX.to_vec();
+            let listing = Listing { family: Family::Meta, prefix, after: after.take(), limit: PAGE };
+            let page = self.args.storage.list(listing).await?;
+            for record in &page.records {
+                let name = record.key.strip_prefix(QUARANTINE_PREFIX).and_then(|name| std::str::from_utf8(name).ok());
+                if let Some(wallet) = name.and_then(|name| name.parse::<WalletId>().ok()) {
+                    self.hold_in_quarantine(wallet).await?;
+                }
+            }
+            if !page.more {
+                break;
+            }
+            after = page.records.last().map(|record| record.key.clone());
+        }
+        if !self.quarantine.is_empty() {
+            let wallets = self.quarantine.wallets.len();
+            tracing::warn!(wallets, "this store was restored: its wallets sign when other members have confirmed them");
+        }
+        Ok(())
+    }
+
+    async fn hold_in_quarantine(&mut self, wallet: WalletId) -> Result<(), ActorProcessingErr> {
+        let stored = self.args.storage.get(Family::Wallets, certificate_key(&wallet)).await?;
+        // Without a certificate there is nothing to confirm, and nothing to sign with.
+        let Some(certificate) = stored else { return Ok(()) };
+        match unverified_record(certificate.expose()) {
+            Ok(record) => {
+                let confirmation = Confirmation::new(&record, self.args.identity.id());
+                let held = Held { session: record.session, confirmation, lifting: false };
+                self.quarantine.wallets.insert(wallet, held);
+            }
+            Err(error) => tracing::error!(%wallet, %error, "a restored wallet certificate does not decode"),
+        }
+        Ok(())
+    }
+
+    /// Asks the members of those wallets in quarantine whose turn it is.
+    pub(super) fn confirm(&mut self) {
+        self.confirm_next(ASKED);
+    }
+
+    fn confirm_next(&mut self, count: usize) {
+        for (wallet, session, members) in self.quarantine.next(count) {
+            for member in members.into_iter().filter(|member| self.view.peers.get(member).is_some_and(|p| p.linked)) {
+                self.sessions.post().transmit(member, PeerMessage::KeygenQuery { wallet: wallet.clone(), session });
+            }
+        }
+    }
+
+    /// A member answers about a wallet that may be in quarantine.
+    pub(super) fn confirmed(
+        &mut self,
+        myself: &ActorRef<KeygenMsg>,
+        from: NodeId,
+        wallet: &WalletId,
+        session: SheetHash,
+        outcome: &KeygenOutcome,
+    ) {
+        let Some(held) = self.quarantine.wallets.get_mut(wallet) else { return };
+        if held.session != session || held.lifting {
+            return;
+        }
+        match outcome {
+            // It names the session that made the wallet what it is there: the same as here.
+            KeygenOutcome::Certified(_) => {}
+            KeygenOutcome::Absent => {
+                tracing::warn!(peer = %from, %wallet, "a restored wallet is not what a member knows: it stays in quarantine");
+                return;
+            }
+            KeygenOutcome::Pending(_) | KeygenOutcome::Running => return,
+        }
+        if !held.confirmation.confirmed(from) {
+            return;
+        }
+        held.lifting = true;
+        let (storage, wallet) = (self.args.storage.clone(), wallet.clone());
+        beside(myself, async move {
+            let lifted = Batch::new().delete(Family::Meta, quarantine_key(&wallet));
+            let result = storage.write(lifted, Durability::Synced).await.map_err(|error| error.code());
+            Work::Lifted { wallet, result }
+        });
+    }
+
+    /// A wallet was let out of quarantine, or could not be yet.
+    pub(super) fn lifted(&mut self, wallet: &WalletId, result: Result<(), Code>) {
+        match result {
+            Ok(()) => {
+                tracing::info!(%wallet, "a restored wallet is confirmed, and out of quarantine");
+                self.quarantine.wallets.remove(wallet);
+                // The place of its query is free.
+                self.confirm_next(1);
+            }
+            Err(code) => {
+                tracing::warn!(%wallet, %code, "a restored wallet could not be let out of quarantine yet");
+                if let Some(held) = self.quarantine.wallets.get_mut(wallet) {
+                    held.lifting = false;
+                }
+            }
+        }
+    }
+}
