@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! node                       the root supervisor, and the handle of a running node
-//! gateway · health           clients over NATS, observers over HTTP
+//! gateway · health · admin   clients over NATS, observers over HTTP, the operator over a socket
 //! backup                     encrypted archives of the store, and restoring them
 //! metrics                    what clients were answered
 //! keygen · signing · pairing admission, quorums, sheets, commit, idempotency, bans
@@ -26,6 +26,7 @@
 //! lets a test play an actor's neighbours.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod backup;
 pub mod chain;
 pub mod cli;

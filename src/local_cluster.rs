@@ -94,6 +94,8 @@ impl LocalCluster {
                 clock,
                 gateway: None,
                 health: None,
+                backup: None,
+                admin: None,
             };
             members.push(Member { args, name, node: None, killed: false });
         }

@@ -20,6 +20,7 @@
 //!
 //! It does not promise that a backup is the newest: whoever has the folder can take newer ones away.
 
+mod actor;
 mod chain;
 mod check;
 mod create;
@@ -35,6 +36,7 @@ mod seal;
 mod tests;
 mod writer;
 
+pub use actor::{BackupActor, BackupArgs, BackupMsg, BackupSnapshot, JobDone, NotMade};
 pub use chain::{Backup, Entry};
 pub use check::Tally;
 pub use create::{BackupSettings, Made, Wanted, create};

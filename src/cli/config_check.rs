@@ -25,6 +25,11 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Whether a configuration was named, or is to be completed.
+    pub(super) fn is_given(&self) -> bool {
+        self.config.is_some() || self.name.is_some()
+    }
+
     pub(super) fn load(&self, environment: &Environment) -> Result<Config, Failed> {
         self.load_with(environment, Flags::default())
     }

@@ -10,6 +10,7 @@
 //! Answers go to standard output; errors, warnings and questions to standard error or the terminal. Secrets come from
 //! files, from the environment or from the terminal, never from arguments: those are for everybody to see.
 
+mod backup;
 mod bench;
 mod client;
 mod cluster;
@@ -26,8 +27,11 @@ mod passphrase;
 mod protection;
 mod register_peers;
 mod request_key;
+mod sealing;
 mod start;
 mod stop;
+mod storage;
+mod store_secret;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -35,6 +39,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use backup::{BackupCommand, RecoverArgs};
 use bench::BenchCommand;
 use client::ClientCommand;
 use cluster::ClusterCommand;
@@ -47,7 +52,9 @@ use generate_identity::GenerateIdentityArgs;
 use generate_initiator::GenerateInitiatorArgs;
 use generate_peers::GeneratePeersArgs;
 use register_peers::RegisterPeersArgs;
+use sealing::{SealArgs, StatusArgs, UnsealArgs};
 use start::StartArgs;
+use storage::StorageCommand;
 
 /// What help says below the options.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line, a file or the configuration cannot be \
@@ -85,6 +92,20 @@ enum Command {
     GenerateAuthorizer(GenerateAuthorizerArgs),
     /// Checks that the peer book is complete.
     RegisterPeers(RegisterPeersArgs),
+    /// Says how the node on this machine is.
+    Status(StatusArgs),
+    /// Closes the store of the running node, and wipes all that came out of it.
+    Seal(SealArgs),
+    /// Opens the store of a sealed node.
+    Unseal(UnsealArgs),
+    /// Makes, lists, checks and restores backups of a node.
+    #[command(subcommand)]
+    Backup(Box<BackupCommand>),
+    /// Restores the newest backup: mpcium's command.
+    Recover(Box<RecoverArgs>),
+    /// Changes what unlocks the store of a node.
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Runs a whole cluster on this machine, as processes.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -120,6 +141,12 @@ pub fn run() -> ExitCode {
         Command::GenerateInitiator(args) => args.run(),
         Command::GenerateAuthorizer(args) => args.run(),
         Command::RegisterPeers(args) => args.run(),
+        Command::Status(args) => args.run(),
+        Command::Seal(args) => args.run(),
+        Command::Unseal(args) => args.run(),
+        Command::Backup(command) => command.run(),
+        Command::Recover(args) => args.run(),
+        Command::Storage(command) => command.run(),
         Command::Cluster(command) => command.run(),
         Command::Client(command) => command.run(),
         Command::Bench(command) => command.run(),

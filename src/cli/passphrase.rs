@@ -32,9 +32,14 @@ pub(super) enum Weak {
 
 /// The passphrase for a new key: what `file` holds, or else what is typed twice.
 pub(super) fn new_passphrase(file: Option<&Path>) -> Result<SecretBytes, Failed> {
+    new_passphrase_at("--password-file", file, "Passphrase for the new key: ")
+}
+
+/// A new passphrase: what `file` holds, which the flag `name` names, or else what is typed twice at `prompt`.
+pub(super) fn new_passphrase_at(name: &'static str, file: Option<&Path>, prompt: &str) -> Result<SecretBytes, Failed> {
     let passphrase = match file {
-        Some(path) => read_passphrase_file("--password-file", path)?,
-        None => typed_twice()?,
+        Some(path) => read_passphrase_file(name, path)?,
+        None => typed_twice(prompt)?,
     };
     match check(&passphrase) {
         Ok(()) => Ok(passphrase),
@@ -42,13 +47,13 @@ pub(super) fn new_passphrase(file: Option<&Path>) -> Result<SecretBytes, Failed>
     }
 }
 
-fn typed_twice() -> Result<SecretBytes, Failed> {
-    let passphrase = typed("Passphrase for the new key: ")?;
+fn typed_twice(prompt: &str) -> Result<SecretBytes, Failed> {
+    let passphrase = typed(prompt)?;
     // Said before it has to be typed again.
     check(&passphrase).map_err(|weak| Failed::Usage(weak.into()))?;
     let again = typed("The same again: ")?;
     if passphrase.expose() != again.expose() {
-        return Err(Failed::Usage(anyhow!("the two passphrases differ: nothing was written")));
+        return Err(Failed::Usage(anyhow!("the two passphrases differ: nothing was changed")));
     }
     Ok(passphrase)
 }

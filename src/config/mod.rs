@@ -11,6 +11,7 @@
 //! mpcium's own `config.yaml` is taken too, and put into these terms first. What an operator should know of it without
 //! its being an error comes as [`Warning`]s.
 
+mod backup;
 mod error;
 mod mpcium;
 mod nats;
@@ -37,9 +38,10 @@ use crate::policy::Policy;
 use mpcium::Translation;
 use settings::Settings;
 
+pub use backup::{BackupConfig, BackupSeal};
 pub use error::ConfigError;
 pub use nats::{ClientCertificate, NatsAuth, NatsConfig, NatsTls};
-pub use secrets::{SecretSource, StorageKeySource, StorageSecret, read_passphrase_file};
+pub use secrets::{SecretSource, StorageKeySource, StorageSecret, read_key_file, read_passphrase_file};
 pub use serving::{DiscoveryBackend, DiscoveryConfig, GatewayConfig, HealthConfig};
 pub use settings::{LockMemory, LogFormat, OnPeerFailure};
 pub use sources::{Environment, Flags};
@@ -67,6 +69,8 @@ pub struct Config {
     pub on_peer_failure: OnPeerFailure,
     /// What unlocks the store.
     pub storage_key: StorageKeySource,
+    /// Backups.
+    pub backup: BackupConfig,
     /// What clients may ask for.
     pub policy: Policy,
     /// The broker.

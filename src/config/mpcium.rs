@@ -28,7 +28,7 @@ use crate::secret::SecretBytes;
 const MARKS: [&str; 3] = ["mpc_threshold", "badger_password", "event_initiator_pubkey"];
 
 /// Texts with another name here, and the same meaning.
-const TEXTS: [(&str, &str); 8] = [
+const TEXTS: [(&str, &str); 9] = [
     ("nats.url", "nats.servers"),
     ("nats.username", "nats.user"),
     ("nats.tls.client_cert", "nats.tls.client_cert_file"),
@@ -37,10 +37,14 @@ const TEXTS: [(&str, &str); 8] = [
     ("event_initiator_pubkey", "policy.initiator.public_key"),
     ("event_initiator_algorithm", "policy.initiator.algorithm"),
     ("chain_code", "cluster.chain_code"),
+    ("backup_dir", "backup.dir"),
 ];
 /// Numbers likewise. mpcium takes zero for its own default.
-const NUMBERS: [(&str, &str); 2] =
-    [("max_concurrent_keygen", "keygen.max_concurrent"), ("max_concurrent_signing", "signing.max_concurrent")];
+const NUMBERS: [(&str, &str); 3] = [
+    ("max_concurrent_keygen", "keygen.max_concurrent"),
+    ("max_concurrent_signing", "signing.max_concurrent"),
+    ("backup_period_seconds", "backup.period_seconds"),
+];
 
 const STORAGE_PASSPHRASE: &str = "badger_password";
 const NATS_PASSWORD: &str = "nats.password";
@@ -257,18 +261,14 @@ impl Translator<'_> {
         Ok(Some(SecretSource::mpcium(key, self.path.to_owned())))
     }
 
-    /// What mpcium has and this program has not.
+    /// What mpcium has and this program has not, and what is named otherwise and is neither text nor number.
     fn unused(&mut self) {
         if self.fields.take_section("consul.") {
             let instead = "discovery is a key-value bucket of NATS, see the section discovery";
             self.warnings.push(Warning::Ignored { key: "consul", instead });
         }
-        let enabled = self.fields.take("backup_enabled").map(untexted);
-        let details = self.fields.take_section("backup_");
-        let disabled = enabled.as_ref().and_then(Value::to_bool) == Some(false);
-        if (enabled.is_some() || details) && !disabled {
-            let instead = "this version makes no backups; keep copies of the stores of stopped nodes";
-            self.warnings.push(Warning::Ignored { key: "backup_*", instead });
+        if let Some(enabled) = self.fields.take("backup_enabled") {
+            self.set("backup_enabled", "backup.enabled", untexted(enabled));
         }
     }
 

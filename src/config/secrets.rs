@@ -24,6 +24,8 @@ pub struct SecretSource {
 enum SecretPlace {
     File(PathBuf),
     Variable(String),
+    /// Below the folder in which systemd puts a service's credentials.
+    Credential(String),
     /// In a `config.yaml` of mpcium, under the key itself.
     MpciumConfig(PathBuf),
 }
@@ -35,6 +37,10 @@ impl SecretSource {
 
     pub(super) const fn variable(key: &'static str, name: String) -> Self {
         Self { key, place: SecretPlace::Variable(name) }
+    }
+
+    pub(super) const fn credential(key: &'static str, name: String) -> Self {
+        Self { key, place: SecretPlace::Credential(name) }
     }
 
     /// `key` is one of mpcium's, such as `nats.password`.
@@ -58,6 +64,7 @@ impl SecretSource {
                     problem: format!("the environment variable {name} is not set, is empty, or is too long"),
                     fix: "set it to the secret",
                 }),
+            SecretPlace::Credential(name) => read_text(self.key, &credential(self.key, name, environment)?),
             SecretPlace::MpciumConfig(path) => mpcium::read_secret(path, self.key),
         }
     }
@@ -70,8 +77,12 @@ pub enum StorageKeySource {
     Passphrase(SecretSource),
     /// A file with a key: 32 bytes as they are, or 64 hex digits.
     KeyFile(PathBuf),
+    /// A credential of systemd with a key, likewise.
+    KeyCredential(String),
     /// A passphrase that is asked for on the terminal when the node starts.
     Prompt,
+    /// Nothing yet: the node starts sealed, and whoever unseals it brings the secret.
+    Sealed,
 }
 
 /// The secret that unlocks the store.
@@ -92,6 +103,15 @@ impl StorageKeySource {
         match self {
             Self::Passphrase(source) => source.read(environment).map(StorageSecret::Passphrase),
             Self::KeyFile(path) => read_key("storage.key_file", path).map(StorageSecret::Key),
+            Self::KeyCredential(name) => {
+                let path = credential("storage.key_credential", name, environment)?;
+                read_key("storage.key_credential", &path).map(StorageSecret::Key)
+            }
+            Self::Sealed => Err(ConfigError::Secret {
+                key: "storage.sealed",
+                problem: "the configuration leaves it to whoever unseals the node".to_owned(),
+                fix: "name a file with it on the command line",
+            }),
             Self::Prompt => Err(ConfigError::Secret {
                 key: "storage.prompt",
                 problem: "the passphrase is to be asked for, and nobody was".to_owned(),
@@ -99,6 +119,24 @@ impl StorageKeySource {
             }),
         }
     }
+}
+
+/// Where a credential lies: systemd.exec(5), LoadCredential=.
+fn credential(key: &'static str, name: &str, environment: &Environment) -> Result<PathBuf, ConfigError> {
+    const FOLDER: &str = "CREDENTIALS_DIRECTORY";
+    environment.get(FOLDER).map(|folder| Path::new(folder).join(name)).ok_or_else(|| ConfigError::Secret {
+        key,
+        problem: format!("the environment variable {FOLDER} is not set"),
+        fix: "give the service the credential: LoadCredential= or LoadCredentialEncrypted= in its unit",
+    })
+}
+
+/// Reads a key: 32 bytes as they are, or 64 hex digits. `key` is the configuration key or the flag that names the file.
+///
+/// # Errors
+/// When the file cannot be read, or holds no key.
+pub fn read_key_file(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {
+    read_key(key, path)
 }
 
 fn read_key(key: &'static str, path: &Path) -> Result<SecretBytes, ConfigError> {

@@ -21,6 +21,7 @@ pub(super) struct Settings {
     pub keygen: KeygenSettings,
     pub signing: SigningSettings,
     pub storage: StorageSettings,
+    pub backup: BackupSettings,
     pub policy: PolicySettings,
     pub nats: NatsSettings,
     pub discovery: DiscoverySettings,
@@ -137,8 +138,26 @@ pub(super) struct SigningSettings {
 pub(super) struct StorageSettings {
     pub passphrase_file: Option<PathBuf>,
     pub passphrase_env: Option<String>,
+    pub passphrase_credential: Option<String>,
     pub key_file: Option<PathBuf>,
+    pub key_credential: Option<String>,
     pub prompt: bool,
+    pub sealed: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackupSettings {
+    pub enabled: bool,
+    pub period_seconds: u64,
+    pub dir: PathBuf,
+    pub keep: u32,
+    pub include_identity: bool,
+    #[serde(deserialize_with = "list_or_text")]
+    pub recipients: Vec<String>,
+    pub passphrase_file: Option<PathBuf>,
+    pub passphrase_env: Option<String>,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,6 +296,21 @@ impl Default for KeygenSettings {
 impl Default for SigningSettings {
     fn default() -> Self {
         Self { deadline_ms: 30_000, max_concurrent: 256, on_peer_failure: OnPeerFailure::Abort }
+    }
+}
+
+impl Default for BackupSettings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            period_seconds: 3_600,
+            dir: "backups".into(),
+            keep: 7,
+            include_identity: false,
+            recipients: Vec::new(),
+            passphrase_file: None,
+            passphrase_env: None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use super::backup::check_backup;
 use super::mpcium::Remainder;
 use super::serving::{check_discovery, check_gateway, check_health};
 use super::settings::{KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
@@ -71,6 +72,7 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
         keygen,
         signing,
         on_peer_failure,
+        backup: check_backup(settings.backup, mpcium.storage_passphrase.clone())?,
         storage_key: storage_key(storage, mpcium.storage_passphrase)?,
         policy: check_policy(policy)?,
         nats: nats::check(nats, mpcium.nats_password)?,
@@ -106,23 +108,48 @@ fn chain_code(text: &str) -> Result<ChainCode, ConfigError> {
 
 /// `mpcium` is the passphrase of a mpcium configuration, which an explicit source replaces.
 fn storage_key(storage: StorageSettings, mpcium: Option<SecretSource>) -> Result<StorageKeySource, ConfigError> {
-    let StorageSettings { passphrase_file, passphrase_env, key_file, prompt } = storage;
-    let passphrase = StorageKeySource::Passphrase;
+    let StorageSettings { prompt, sealed, .. } = storage;
     if prompt {
         // Somebody is there to be asked: that goes before what the files say.
         return Ok(StorageKeySource::Prompt);
     }
-    match (passphrase_file, passphrase_env, key_file) {
-        (Some(path), None, None) => Ok(passphrase(SecretSource::file("storage.passphrase_file", path))),
-        (None, Some(name), None) => Ok(passphrase(SecretSource::variable("storage.passphrase_env", name))),
-        (None, None, Some(path)) => Ok(StorageKeySource::KeyFile(path)),
-        (None, None, None) => mpcium.map(passphrase).ok_or_else(|| {
-            let fix = "give one of passphrase_file, passphrase_env, key_file, or prompt = true";
+    let passphrase = StorageKeySource::Passphrase;
+    let credential = |key: &str, name: String| {
+        let is_name = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+        let fix = "give the name under which the unit loads it";
+        if is_name { Ok(name) } else { Err(ConfigError::key(key, "it is no name of a credential", fix)) }
+    };
+    let mut given = Vec::new();
+    if let Some(path) = storage.passphrase_file {
+        given.push(passphrase(SecretSource::file("storage.passphrase_file", path)));
+    }
+    if let Some(name) = storage.passphrase_env {
+        given.push(passphrase(SecretSource::variable("storage.passphrase_env", name)));
+    }
+    if let Some(name) = storage.passphrase_credential {
+        const KEY: &str = "storage.passphrase_credential";
+        given.push(passphrase(SecretSource::credential(KEY, credential(KEY, name)?)));
+    }
+    if let Some(path) = storage.key_file {
+        given.push(StorageKeySource::KeyFile(path));
+    }
+    if let Some(name) = storage.key_credential {
+        given.push(StorageKeySource::KeyCredential(credential("storage.key_credential", name)?));
+    }
+    if sealed {
+        given.push(StorageKeySource::Sealed);
+    }
+    match (given.pop(), given.is_empty()) {
+        (Some(source), true) => Ok(source),
+        (None, _) => mpcium.map(passphrase).ok_or_else(|| {
+            let fix = "give one of passphrase_file, passphrase_env, passphrase_credential, key_file, key_credential, \
+                       prompt = true, or sealed = true";
             ConfigError::key("storage", "nothing says what unlocks the store", fix)
         }),
-        _ => Err(ConfigError::key(
+        (Some(_), false) => Err(ConfigError::key(
             "storage",
-            "more than one of passphrase_file, passphrase_env and key_file is given",
+            "more than one of passphrase_file, passphrase_env, passphrase_credential, key_file, key_credential and sealed \
+             is given",
             "give exactly one, in all sources together",
         )),
     }

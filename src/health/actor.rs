@@ -25,6 +25,8 @@ const STOP: Duration = Duration::from_secs(1);
 pub enum HealthMsg {
     /// The node is about to end: from now on it is not ready.
     Stopping,
+    /// Whether the node is sealed from now on: then it is not ready.
+    Sealed(bool),
     /// The server ended, which it does not do by itself.
     Ended(ServerEnded),
     /// Panics in the handler: the harness proves supervision with it.
@@ -48,6 +50,8 @@ pub struct HealthArgs {
     pub addresses: Addresses,
     /// The broker as the gateway's clients reach it, where there is a gateway.
     pub clients: Option<watch::Receiver<Status>>,
+    /// Whether it makes backups.
+    pub backs_up: bool,
     /// The clock that says when a peer was last seen.
     pub clock: Clock,
 }
@@ -73,10 +77,11 @@ impl Actor for HealthActor {
         myself: ActorRef<HealthMsg>,
         args: HealthArgs,
     ) -> Result<HealthState, ActorProcessingErr> {
-        let HealthArgs { endpoint, desk, addresses, clients, clock } = args;
+        let HealthArgs { endpoint, desk, addresses, clients, backs_up, clock } = args;
         let last_seen = LastSeen::new(clock, desk.views.clone());
-        let stopping = AtomicBool::new(false);
-        let node = Arc::new(Node { desk, addresses, clients, last_seen, stopping, page: Mutex::default() });
+        let (stopping, sealed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let node =
+            Arc::new(Node { desk, addresses, clients, backs_up, last_seen, stopping, sealed, page: Mutex::default() });
         let (stop, stopped) = watch::channel(false);
         let serving = Arc::clone(&node);
         let server = tokio::spawn(async move {
@@ -114,6 +119,10 @@ impl Actor for HealthActor {
         match message {
             HealthMsg::Stopping => {
                 state.node.stopping.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            HealthMsg::Sealed(sealed) => {
+                state.node.sealed.store(sealed, Ordering::Relaxed);
                 Ok(())
             }
             HealthMsg::Ended(ended) => Err(ended.into()),

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::sources::Actors;
+use crate::backup::BackupSnapshot;
 use crate::gateway::GatewaySnapshot;
 use crate::ids::NodeId;
 use crate::keygen::KeygenSnapshot;
@@ -35,6 +36,10 @@ pub(super) struct Seen {
     pub actors: Actors,
     /// Whether there is a gateway at all.
     pub gateway: bool,
+    /// Whether backups are made at all.
+    pub backs_up: bool,
+    /// Whether the node is sealed.
+    pub sealed: bool,
 }
 
 /// Writes the page.
@@ -68,6 +73,11 @@ fn node(page: &mut Page<'_>, seen: &Seen) {
     let states = [(Health::All, "all"), (Health::Enough, "enough"), (Health::TooFew, "too_few")];
     let states = states.map(|(state, name)| (one("state", name), u64::from(node.health == state)));
     page.show_each("health", "1 for the state of the cluster, seen from here: who is ready", states);
+    page.show(
+        "sealed",
+        "Whether the node is sealed: its store closed, and nothing of it in memory",
+        u64::from(seen.sealed),
+    );
     page.show("broker_usable", "Whether the broker is connected and permits what is needed", u64::from(seen.broker));
     page.show("threshold_nodes", "How many nodes must sign with a new wallet", u64::from(node.threshold));
     page.show("parties_nodes", "How many nodes there are", u64::from(node.parties));
@@ -92,7 +102,7 @@ fn peers(page: &mut Page<'_>, seen: &Seen) {
 }
 
 fn actors(page: &mut Page<'_>, seen: &Seen) {
-    let Actors { storage, transport, pairing, keygen, signing, gateway } = &seen.actors;
+    let Actors { storage, transport, pairing, keygen, signing, gateway, backup } = &seen.actors;
     let answers = [
         ("storage", storage.is_some()),
         ("transport", transport.is_some()),
@@ -100,8 +110,14 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
         ("keygen", keygen.is_some()),
         ("signing", signing.is_some()),
         ("gateway", gateway.is_some()),
+        ("backup", backup.is_some()),
     ];
-    let answers = answers.into_iter().filter(|&(actor, _)| actor != "gateway" || seen.gateway);
+    let is_there = |actor| match actor {
+        "gateway" => seen.gateway,
+        "backup" => seen.backs_up,
+        _ => true,
+    };
+    let answers = answers.into_iter().filter(|&(actor, _)| is_there(actor));
     let answers = answers.map(|(actor, answers)| (one("actor", actor), u64::from(answers)));
     page.show_each("actor_answers", "Whether an actor answered in time; without, its numbers are missing", answers);
     sessions(page, keygen.as_ref(), signing.as_ref());
@@ -121,6 +137,23 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
         let fates = fates.map(|(fate, messages)| (one("fate", fate), messages));
         page.count_each("gateway_messages", "Messages of the streams of requests, by what became of them", fates);
     }
+    if let Some(backup) = backup {
+        backups(page, backup);
+    }
+}
+
+fn backups(page: &mut Page<'_>, backup: &BackupSnapshot) {
+    let outcomes = [("made", backup.made), ("failed", backup.failed)];
+    let outcomes = outcomes.map(|(outcome, backups)| (one("outcome", outcome), backups));
+    page.count_each("backups", "Backups, by what became of them", outcomes);
+    page.show("backup_running", "Whether a backup is being made", u64::from(backup.running));
+    let age = backup.age.map(|age| (Labels::new(), age.as_secs_f64()));
+    page.show_each("backup_age_seconds", "How old the newest backup is; missing where there is none", age);
+    let last = backup.last_succeeded.map(|succeeded| (Labels::new(), u64::from(succeeded)));
+    page.show_each("backup_last_succeeded", "Whether the last try to make a backup succeeded", last);
+    let took = backup.last_took.as_secs_f64();
+    page.show("backup_last_duration_seconds", "How long the last backup took that was made", took);
+    page.show("backup_last_bytes", "How long the file of the last backup is that was made", backup.last_bytes);
 }
 
 fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Option<&SigningSnapshot>) {
@@ -153,6 +186,8 @@ fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Optio
     page.show_each("sessions_running", "Runs of protocols at work", running.into_iter().flatten());
     if let Some(keygen) = keygen {
         page.show("wallets_unsettled", "Wallets with pending shares that are not settled", keygen.unsettled.len());
+        let help = "Wallets that were restored and that other members have not confirmed";
+        page.show("wallets_quarantined", help, keygen.quarantined.len());
     }
     if let Some(signing) = signing {
         page.show("signing_requests_running", "Requests for signatures at work", signing.requests);
@@ -332,6 +367,8 @@ mod tests {
             last_seen: [(PEER, 1_000_500)].into(),
             actors,
             gateway: false,
+            backs_up: false,
+            sealed: false,
         }
     }
 

@@ -16,20 +16,34 @@ pub(super) struct Report {
 
 #[derive(Debug, Serialize)]
 struct Details {
-    /// The node ends in good order, and takes no more work.
-    stopping: bool,
-    /// The broker is connected and lets the node use what it needs.
-    broker: bool,
+    #[serde(flatten)]
+    standing: Standing,
     #[serde(flatten)]
     node: NodeStatus,
 }
 
+/// What the view of a node does not say.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Standing {
+    /// The node ends in good order, and takes no more work.
+    pub stopping: bool,
+    /// Its store is closed, and nothing of it in memory.
+    pub sealed: bool,
+    /// The broker is connected and lets the node use what it needs.
+    pub broker: bool,
+}
+
 impl Report {
     /// A node is ready while enough are, itself among them, and while clients can reach it and it takes their work.
-    pub(super) fn new(node: NodeStatus, broker: bool, stopping: bool) -> Self {
-        let ready = broker && !stopping && node.health != Health::TooFew;
-        let status = if ready { "ready" } else { "not_ready" };
-        Self { status, live: true, ready, details: Details { stopping, broker, node } }
+    pub(super) fn new(node: NodeStatus, standing: Standing) -> Self {
+        let Standing { stopping, sealed, broker } = standing;
+        let ready = broker && !stopping && !sealed && node.health != Health::TooFew;
+        let status = match ready {
+            true => "ready",
+            false if sealed => "sealed",
+            false => "not_ready",
+        };
+        Self { status, live: true, ready, details: Details { standing, node } }
     }
 
     pub(super) const fn is_ready(&self) -> bool {
@@ -73,13 +87,14 @@ mod tests {
 
     #[test]
     fn report__should_have_the_form_of_mpcium() {
-        let report = Report::new(node(Health::TooFew), true, false);
+        let report = Report::new(node(Health::TooFew), Standing { stopping: false, sealed: false, broker: true });
         let expected = json!({
             "status": "not_ready",
             "live": true,
             "ready": false,
             "details": {
                 "stopping": false,
+                "sealed": false,
                 "broker": true,
                 "node_id": ME,
                 "name": "node0",
@@ -103,16 +118,18 @@ mod tests {
     }
 
     #[test]
-    fn node__should_be_ready_with_enough_peers_and_the_broker_unless_it_stops() {
+    fn node__should_be_ready_with_enough_peers_and_the_broker_unless_it_stops_or_is_sealed() {
         let table = [
-            (Health::All, true, false, "ready"),
-            (Health::Enough, true, false, "ready"),
-            (Health::TooFew, true, false, "not_ready"),
-            (Health::All, true, true, "not_ready"),
-            (Health::All, false, false, "not_ready"),
+            (Health::All, true, false, false, "ready"),
+            (Health::Enough, true, false, false, "ready"),
+            (Health::TooFew, true, false, false, "not_ready"),
+            (Health::All, true, true, false, "not_ready"),
+            (Health::All, false, false, false, "not_ready"),
+            (Health::All, true, false, true, "sealed"),
+            (Health::TooFew, false, true, true, "sealed"),
         ];
-        for (health, broker, stopping, expected) in table {
-            let report = Report::new(node(health), broker, stopping);
+        for (health, broker, stopping, sealed, expected) in table {
+            let report = Report::new(node(health), Standing { stopping, sealed, broker });
             assert_eq!((report.status, report.is_ready()), (expected, expected == "ready"), "{health:?}, {stopping}");
         }
     }

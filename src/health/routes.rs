@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::last_seen::LastSeen;
 use super::page::{Seen, page};
-use super::report::Report;
+use super::report::{Report, Standing};
 use super::sources::observe;
 use crate::gateway::{Desk, status};
 use crate::nats::Status;
@@ -32,15 +32,28 @@ pub(super) struct Node {
     pub addresses: Addresses,
     /// The broker as clients reach it, where they do.
     pub clients: Option<watch::Receiver<Status>>,
+    pub backs_up: bool,
     pub last_seen: LastSeen,
     pub stopping: AtomicBool,
+    pub sealed: AtomicBool,
     /// The last page of metrics. Whoever holds the lock makes the next one.
     pub page: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Node {
     fn report(&self) -> Report {
-        Report::new(status(&self.desk), self.can_use_broker(), self.stopping.load(Ordering::Relaxed))
+        Report::new(
+            status(&self.desk),
+            Standing {
+                broker: self.can_use_broker(),
+                stopping: self.stopping.load(Ordering::Relaxed),
+                sealed: self.is_sealed(),
+            },
+        )
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Relaxed)
     }
 
     /// Whether the broker is there, and lets this node use what its links and its clients need.
@@ -67,6 +80,8 @@ impl Node {
             last_seen: self.last_seen.all(),
             actors,
             gateway: self.clients.is_some(),
+            backs_up: self.backs_up,
+            sealed: self.is_sealed(),
         };
         let text = Bytes::from(page(&seen, &self.desk.recorder));
         *page_of_others = Some((Instant::now(), text.clone()));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ractor::{Message, RpcReplyPort};
 
+use crate::backup::{BackupMsg, BackupSnapshot};
 use crate::gateway::{GatewayMsg, GatewaySnapshot};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::Addresses;
@@ -25,19 +26,21 @@ pub(super) struct Actors {
     pub keygen: Option<KeygenSnapshot>,
     pub signing: Option<SigningSnapshot>,
     pub gateway: Option<GatewaySnapshot>,
+    pub backup: Option<BackupSnapshot>,
 }
 
 /// Asks all at once.
 pub(super) async fn observe(to: &Addresses) -> Actors {
-    let (storage, transport, pairing, keygen, signing, gateway) = tokio::join!(
+    let (storage, transport, pairing, keygen, signing, gateway, backup) = tokio::join!(
         ask(&to.storage, |reply| StorageMsg::Snapshot { reply }),
         ask(&to.transport, TransportMsg::Snapshot),
         ask(&to.pairing, PairingMsg::Snapshot),
         ask(&to.keygen, KeygenMsg::Snapshot),
         ask(&to.signing, SigningMsg::Snapshot),
         ask(&to.gateway, GatewayMsg::Snapshot),
+        ask(&to.backup, BackupMsg::Snapshot),
     );
-    Actors { storage, transport, pairing, keygen, signing, gateway }
+    Actors { storage, transport, pairing, keygen, signing, gateway, backup }
 }
 
 async fn ask<M: Message, T: Send + 'static>(

@@ -8,7 +8,9 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
-use super::Settings;
+use super::{Settings, UnsealError};
+use crate::admin::{AdminActor, AdminArgs, AdminEndpoint, AdminMsg};
+use crate::backup::{BackupActor, BackupArgs, BackupMsg, BackupSettings};
 use crate::clock::Clock;
 use crate::gateway::{Desk, GatewayActor, GatewayArgs, GatewayMsg, GatewaySettings};
 use crate::health::{Endpoint, HealthActor, HealthArgs, HealthMsg};
@@ -22,15 +24,15 @@ use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryActor, RegistryArgs, RegistryMsg, View};
 use crate::session::CryptoPool;
 use crate::signing::{SigningActor, SigningArgs, SigningMsg};
-use crate::storage::{StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts};
+use crate::storage::{KeySource, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts};
 use crate::supervision::{Address, Child, Deliver, RestartLimit, Unavailable, Verdict};
 use crate::transport::broker::Broker;
 use crate::transport::{Services, TransportActor, TransportArgs, TransportMsg};
 
 /// How long the root waits for an answer of a child.
-const ASK: Duration = Duration::from_secs(5);
+pub(super) const ASK: Duration = Duration::from_secs(5);
 /// How long a child may take to stop once it has nothing left to do.
-const STOP: Duration = Duration::from_secs(5);
+pub(super) const STOP: Duration = Duration::from_secs(5);
 
 /// What a node is made of.
 #[derive(Clone)]
@@ -43,7 +45,7 @@ pub struct NodeArgs {
     pub peers: Arc<PeerBook>,
     /// Whose requests it takes.
     pub policy: Arc<Policy>,
-    /// Where its records are.
+    /// Where its records are. Without a secret that opens them, the node starts sealed.
     pub storage: StorageArguments,
     /// What its links run over.
     pub broker: Arc<dyn Broker>,
@@ -57,6 +59,19 @@ pub struct NodeArgs {
     pub gateway: Option<Gateway>,
     /// Where it serves health and metrics.
     pub health: Option<Endpoint>,
+    /// What is backed up, where to, and when.
+    pub backup: Option<Backups>,
+    /// Where its operator reaches it.
+    pub admin: Option<AdminEndpoint>,
+}
+
+/// How a node is backed up.
+#[derive(Clone)]
+pub struct Backups {
+    /// What and where.
+    pub settings: Arc<BackupSettings>,
+    /// How often; only on demand without it.
+    pub period: Option<Duration>,
 }
 
 /// How clients reach a node.
@@ -87,6 +102,10 @@ pub struct Addresses {
     pub gateway: Address<GatewayMsg>,
     /// Health and metrics, if they are served.
     pub health: Address<HealthMsg>,
+    /// Backups, if there is anything to encrypt them with.
+    pub backup: Address<BackupMsg>,
+    /// The operator, if there is a socket.
+    pub admin: Address<AdminMsg>,
 }
 
 /// What the root takes.
@@ -95,6 +114,17 @@ pub enum NodeMsg {
     Restart(ChildName),
     /// Looks whether a child holds a thread.
     Look,
+    /// Opens the store of a sealed node, and starts what works with it.
+    Unseal {
+        /// What unlocks the store.
+        key: KeySource,
+        /// Where it is acknowledged when everything runs.
+        reply: RpcReplyPort<Result<(), UnsealError>>,
+    },
+    /// Ends what holds secrets, at once, and closes the store; acknowledged when they are gone.
+    Seal(RpcReplyPort<()>),
+    /// Tells whether the node is sealed.
+    IsSealed(RpcReplyPort<bool>),
     /// Ends the node in good order: running work first, then the links, the store last.
     Shutdown(RpcReplyPort<()>),
 }
@@ -118,6 +148,10 @@ pub enum ChildName {
     Gateway,
     /// Health and metrics.
     Health,
+    /// Backups.
+    Backup,
+    /// The operator.
+    Admin,
 }
 
 /// Publishes views to whoever watches the node from outside.
@@ -132,21 +166,25 @@ impl Deliver<Arc<View>> for ViewWatch {
 
 /// What the root owns.
 pub struct NodeState {
-    args: NodeArgs,
-    addresses: Addresses,
+    pub(super) args: NodeArgs,
+    pub(super) addresses: Addresses,
     views: Arc<ViewWatch>,
     keygen_writes: Arc<RwLock<()>>,
-    storage: Child<StorageMsg>,
-    registry: Child<RegistryMsg>,
-    pairing: Child<PairingMsg>,
-    keygen: Child<KeygenMsg>,
-    signing: Child<SigningMsg>,
-    transport: Child<TransportMsg>,
-    gateway: Child<GatewayMsg>,
+    pub(super) storage: Child<StorageMsg>,
+    pub(super) registry: Child<RegistryMsg>,
+    pub(super) pairing: Child<PairingMsg>,
+    pub(super) keygen: Child<KeygenMsg>,
+    pub(super) signing: Child<SigningMsg>,
+    pub(super) transport: Child<TransportMsg>,
+    pub(super) gateway: Child<GatewayMsg>,
     health: Child<HealthMsg>,
+    pub(super) backup: Child<BackupMsg>,
+    admin: Child<AdminMsg>,
     recorder: Recorder,
     started: Instant,
-    stopping: bool,
+    myself: Address<NodeMsg>,
+    pub(super) sealed: bool,
+    pub(super) stopping: bool,
 }
 
 /// The root supervisor of a node.
@@ -168,9 +206,10 @@ impl Actor for NodeActor {
     async fn pre_start(&self, myself: ActorRef<NodeMsg>, root: Root) -> Result<NodeState, ActorProcessingErr> {
         let Root { args, addresses, views, recorder } = root;
         let (restarts, stuck_after) = (args.settings.restarts, args.settings.stuck_after);
+        let sealed = args.storage.key.is_empty();
         // A store that failed twice cannot be trusted to hold anything.
         let once = RestartLimit { restarts: 1, ..restarts };
-        // A node that signs is worth more than what can be seen of it.
+        // A node that signs is worth more than what can be seen of it, and than its backups.
         let endless = RestartLimit { restarts: usize::MAX, ..restarts };
         let mut state = NodeState {
             storage: Child::new(addresses.storage.clone(), once, stuck_after),
@@ -181,26 +220,24 @@ impl Actor for NodeActor {
             transport: Child::new(addresses.transport.clone(), restarts, stuck_after),
             gateway: Child::new(addresses.gateway.clone(), restarts, stuck_after),
             health: Child::new(addresses.health.clone(), endless, stuck_after),
+            backup: Child::new(addresses.backup.clone(), endless, stuck_after),
+            admin: Child::new(addresses.admin.clone(), endless, stuck_after),
             recorder,
             started: Instant::now(),
             views: Arc::new(ViewWatch(views)),
             keygen_writes: Arc::new(RwLock::new(())),
             args,
             addresses,
+            myself: Address::of(myself.clone()),
+            sealed,
             stopping: false,
         };
-        // Whoever delivers comes after those it delivers to.
-        for child in [
-            ChildName::Storage,
-            ChildName::Registry,
-            ChildName::Pairing,
-            ChildName::Keygen,
-            ChildName::Signing,
-            ChildName::Transport,
-            ChildName::Gateway,
-            ChildName::Health,
-        ] {
-            state.start(child, myself.get_cell()).await?;
+        let with_store: &[ChildName] = if sealed { &[] } else { &ChildName::WITH_STORE };
+        for child in with_store.iter().chain(&ChildName::ALWAYS) {
+            state.start(*child, myself.get_cell()).await?;
+        }
+        if state.sealed {
+            tracing::warn!("the node is sealed: it does nothing until it is unsealed");
         }
         myself.send_interval(stuck_after, || NodeMsg::Look);
         Ok(state)
@@ -213,13 +250,24 @@ impl Actor for NodeActor {
         state: &mut NodeState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            NodeMsg::Restart(child) if !state.stopping => {
+            NodeMsg::Restart(child) if state.is_wanted(child) => {
                 if let Err(error) = state.start(child, myself.get_cell()).await {
                     tracing::error!(?child, %error, "failed to start an actor again");
                     state.failed(&myself, child).await?;
                 }
             }
             NodeMsg::Restart(_) => {}
+            NodeMsg::Unseal { key, reply } => {
+                // Whoever asked may have gone.
+                let _ = reply.send(state.unseal(&myself, key).await);
+            }
+            NodeMsg::Seal(reply) => {
+                state.seal().await;
+                let _ = reply.send(());
+            }
+            NodeMsg::IsSealed(reply) => {
+                let _ = reply.send(state.sealed);
+            }
             NodeMsg::Look => {
                 if let Some(child) = state.holding_thread() {
                     return Err(format!("{child:?} hangs and cannot be ended").into());
@@ -267,6 +315,8 @@ impl NodeState {
             () if self.transport.is(cell) => ChildName::Transport,
             () if self.gateway.is(cell) => ChildName::Gateway,
             () if self.health.is(cell) => ChildName::Health,
+            () if self.backup.is(cell) => ChildName::Backup,
+            () if self.admin.is(cell) => ChildName::Admin,
             () => return None,
         })
     }
@@ -282,6 +332,8 @@ impl NodeState {
             (ChildName::Transport, self.transport.holds_thread()),
             (ChildName::Gateway, self.gateway.holds_thread()),
             (ChildName::Health, self.health.holds_thread()),
+            (ChildName::Backup, self.backup.holds_thread()),
+            (ChildName::Admin, self.admin.holds_thread()),
         ];
         holding.into_iter().find_map(|(child, holds)| holds.then_some(child))
     }
@@ -297,6 +349,8 @@ impl NodeState {
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
             ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
             ChildName::Health => (self.health.join().await, self.health.failed()),
+            ChildName::Backup => (self.backup.join().await, self.backup.failed()),
+            ChildName::Admin => (self.admin.join().await, self.admin.failed()),
         };
         joined?;
         match verdict {
@@ -314,7 +368,7 @@ impl NodeState {
     }
 
     /// Starts a life of a child, and brings it up to date.
-    async fn start(&mut self, child: ChildName, supervisor: ActorCell) -> Result<(), SpawnErr> {
+    pub(super) async fn start(&mut self, child: ChildName, supervisor: ActorCell) -> Result<(), SpawnErr> {
         let to = &self.addresses;
         match child {
             ChildName::Storage => self.storage.start(StorageActor, self.args.storage.clone(), supervisor).await?,
@@ -347,6 +401,17 @@ impl NodeState {
             ChildName::Health => {
                 if let Some(args) = self.health_args() {
                     self.health.start(HealthActor, args, supervisor).await?;
+                    self.tell_health();
+                }
+            }
+            ChildName::Backup => {
+                if let Some(args) = self.backup_args() {
+                    self.backup.start(BackupActor, args, supervisor).await?;
+                }
+            }
+            ChildName::Admin => {
+                if let Some(args) = self.admin_args() {
+                    self.admin.start(AdminActor, args, supervisor).await?;
                 }
             }
         }
@@ -359,6 +424,11 @@ impl NodeState {
             // One that has failed meanwhile is started again, and shown the view again.
             let _ = listener.deliver(view);
         }
+    }
+
+    /// Shows a view to whoever watches the node from outside.
+    pub(super) fn publish(&self, view: Arc<View>) {
+        self.views.0.send_replace(view);
     }
 
     fn storage_handle(&self) -> StorageHandle {
@@ -472,7 +542,25 @@ impl NodeState {
             desk: self.desk(),
             addresses: self.addresses.clone(),
             clients: self.args.gateway.as_ref().map(|gateway| gateway.connection.status()),
+            backs_up: self.args.backup.is_some(),
             clock: self.args.clock,
+        })
+    }
+
+    fn backup_args(&self) -> Option<BackupArgs> {
+        let Backups { settings, period } = self.args.backup.clone()?;
+        Some(BackupArgs { settings, period, storage: self.storage_handle(), clock: self.args.clock })
+    }
+
+    fn admin_args(&self) -> Option<AdminArgs> {
+        Some(AdminArgs {
+            endpoint: self.args.admin.clone()?,
+            identity: Arc::clone(&self.args.identity),
+            started: self.started,
+            node: self.myself.clone(),
+            addresses: self.addresses.clone(),
+            storage: self.storage_handle(),
+            backs_up: self.args.backup.is_some(),
         })
     }
 
@@ -498,8 +586,13 @@ impl NodeState {
     /// Ends the children in good order.
     async fn shutdown(&mut self) {
         self.stopping = true;
+        self.admin.stop(STOP).await;
         let to = &self.addresses;
         let _ = to.health.cast(HealthMsg::Stopping);
+        if self.sealed {
+            self.health.stop(STOP).await;
+            return;
+        }
         // Peers stop choosing this node; what runs may end.
         let _ = to.pairing.cast(PairingMsg::Serve(false));
         let drain = self.args.settings.drain;
@@ -515,6 +608,7 @@ impl NodeState {
         if to.registry.call(ASK, RegistryMsg::Resign).await.is_err() {
             tracing::warn!("failed to give the lease up; it will run out");
         }
+        self.backup.stop(STOP).await;
         self.gateway.stop(STOP).await;
         self.signing.stop(STOP).await;
         self.keygen.stop(STOP).await;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::actor::Root;
-use super::{Addresses, NodeActor, NodeArgs, NodeMsg};
+use super::{Addresses, NodeActor, NodeArgs, NodeMsg, UnsealError};
 use crate::error::{Code, Failure};
 use crate::health::Endpoint;
 use crate::ids::{NodeId, WalletId};
@@ -18,7 +18,7 @@ use crate::keygen::{Generated, KeygenMsg};
 use crate::metrics::{Kind, Recorder};
 use crate::registry::View;
 use crate::signing::{Signed, SigningMsg};
-use crate::storage::StorageError;
+use crate::storage::{KeySource, StorageError};
 use crate::supervision::{Address, CallError};
 use crate::wallet::WalletCertificate;
 use crate::wire::request::{KeygenRequest, SignRequest};
@@ -39,7 +39,7 @@ pub enum StartError {
 
 impl StartError {
     /// Finds the store's own error below those of the actors that were to start.
-    fn of(error: &SpawnErr) -> Self {
+    pub(super) fn of(error: &SpawnErr) -> Self {
         let mut cause: Option<&(dyn Error + 'static)> = Some(error);
         let mut innermost = error.to_string();
         while let Some(error) = cause {
@@ -151,6 +151,25 @@ impl NodeHandle {
         let mut views = self.views.clone();
         let view = views.wait_for(|view| condition(view)).await;
         view.map(|view| Arc::clone(&view)).map_err(|_| Failure::new(Code::Cancelled, "the node has ended"))
+    }
+
+    /// Ends everything that holds secrets, at once, and closes the store. The node itself goes on, and can be unsealed.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub async fn seal(&self) -> Result<(), Failure> {
+        let sealed = Address::of(self.root.clone()).call(self.stop_limit, NodeMsg::Seal).await;
+        sealed.map_err(|_| Failure::new(Code::Cancelled, "the node has ended"))
+    }
+
+    /// Opens the store of a sealed node, and starts all that works with it.
+    ///
+    /// # Errors
+    /// When it is not sealed, the store does not open, or something does not start.
+    pub async fn unseal(&self, key: KeySource) -> Result<(), UnsealError> {
+        let question = |reply| NodeMsg::Unseal { key, reply };
+        let unsealed = Address::of(self.root.clone()).call(self.stop_limit, question).await;
+        unsealed.map_err(|_| UnsealError::Failed("the node has ended".to_owned()))?
     }
 
     /// Whether the node has ended, in order or not.

@@ -8,14 +8,20 @@
 //!       ├─ signing          signatures ──────────── session:<id>
 //!       ├─ transport        the broker ──────────── link:<peer>
 //!       ├─ gateway          the clients, where they come over a broker
-//!       └─ health           health and metrics over HTTP
+//!       ├─ health           health and metrics over HTTP
+//!       ├─ backup           backups, when they are due and when they are asked for
+//!       └─ admin            the operator's socket
 //! ```
 
 mod actor;
 mod handle;
+mod sealing;
 mod settings;
+#[cfg(test)]
+mod tests;
 
-pub use actor::{Addresses, Gateway, NodeActor, NodeArgs, NodeMsg};
+pub use actor::{Addresses, Backups, Gateway, NodeActor, NodeArgs, NodeMsg};
 pub(crate) use handle::ask;
 pub use handle::{NodeHandle, StartError};
+pub use sealing::UnsealError;
 pub use settings::Settings;

@@ -10,15 +10,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::admin::{AdminEndpoint, AdminError, socket_path};
+use crate::backup::{BackupError, BackupSettings, Seal};
 use crate::clock::Clock;
 use crate::config::{
-    ClientCertificate, Config, ConfigError, Environment, HealthConfig, NatsAuth, StorageSecret, read_passphrase_file,
+    BackupSeal, ClientCertificate, Config, ConfigError, Environment, HealthConfig, NatsAuth, StorageKeySource,
+    StorageSecret, read_passphrase_file,
 };
 use crate::gateway::GatewaySettings;
 use crate::health::{BindError, Endpoint};
 use crate::identity::{IdentityError, NodeIdentity, PeerBook};
+use crate::ids::NodeId;
 use crate::nats::{self, Credentials, Options, Tls};
-use crate::node::{Gateway, NodeArgs, NodeHandle, Settings, StartError};
+use crate::node::{Backups, Gateway, NodeArgs, NodeHandle, Settings, StartError};
 use crate::registry::{KvDiscovery, KvOptions};
 use crate::secret::SecretBytes;
 use crate::session::CryptoPool;
@@ -37,6 +41,9 @@ pub enum LaunchError {
     /// Nobody could ask for the node's health.
     #[error("health.address: {0}")]
     Health(#[from] BindError),
+    /// Its operator could not reach it.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// What was given does not fit together.
     #[error("{0}")]
     Setup(String),
@@ -63,6 +70,7 @@ impl LaunchError {
         match self {
             Self::Config(_) | Self::Identity(_) | Self::Health(_) | Self::Setup(_) => true,
             Self::Nats(error) => !error.is_transient(),
+            Self::Admin(error) => !matches!(error, AdminError::InUse { .. }),
             Self::Store { error, .. } => matches!(
                 error,
                 StorageError::WrongKey
@@ -103,20 +111,13 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
     peers.confirm(&identity)?;
     let threshold = config.cluster.threshold(peers.members().len()).map_err(|error| setup(&error))?;
     config.policy.check_threshold(threshold).map_err(|error| setup(&error))?;
-    let key = match typed.storage {
-        Some(passphrase) => KeySource::passphrase(passphrase),
-        None => match config.storage_key.read(environment)? {
-            StorageSecret::Passphrase(passphrase) => KeySource::passphrase(passphrase),
-            StorageSecret::Key(key) => KeySource::key(key),
-        },
+    let options = store_options(config, identity.id());
+    let store = options.folder.clone();
+    let backup = backups(config, environment, identity.id())?;
+    let storage = match (typed.storage, &config.storage_key) {
+        (None, StorageKeySource::Sealed) => StorageArguments::sealed(options),
+        (typed, _) => StorageArguments::new(options, storage_key(config, environment, typed)?),
     };
-    let store = config.node.data_dir.join(config.node.name.as_str());
-    let options = StoreOptions {
-        folder: store.clone(),
-        owner: Owner { cluster: config.cluster.id.clone(), node: identity.id() },
-        argon2: Argon2Params::default(),
-    };
-    let storage = StorageArguments::new(options, key.map_err(|error| setup(&error))?);
     let health = match config.health {
         HealthConfig { enabled: true, address } => Some(Endpoint::bind(address).await?),
         HealthConfig { enabled: false, .. } => None,
@@ -141,11 +142,75 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
         clock: Clock::start(),
         gateway: Some(Gateway { settings: gateway_settings(config), connection: clients }),
         health,
+        backup,
+        admin: Some(AdminEndpoint::bind(socket_path(&config.node.data_dir, &config.node.name))?),
     };
     NodeHandle::start(args).await.map_err(|error| match error {
         StartError::Storage(error) => LaunchError::Store { folder: store, error },
         StartError::Failed(problem) => LaunchError::Failed(format!("failed to start the node: {problem}")),
     })
+}
+
+/// Where a node's store is, and whose.
+#[must_use]
+pub fn store_options(config: &Config, node: NodeId) -> StoreOptions {
+    StoreOptions {
+        folder: config.node.data_dir.join(config.node.name.as_str()),
+        owner: Owner { cluster: config.cluster.id.clone(), node },
+        argon2: Argon2Params::default(),
+    }
+}
+
+/// What unlocks a node's store: what was typed, or else what the configuration names.
+///
+/// # Errors
+/// When the secret cannot be read, or is none.
+pub fn storage_key(
+    config: &Config,
+    environment: &Environment,
+    typed: Option<SecretBytes>,
+) -> Result<KeySource, LaunchError> {
+    let key = match typed {
+        Some(passphrase) => KeySource::passphrase(passphrase),
+        None => match config.storage_key.read(environment)? {
+            StorageSecret::Passphrase(passphrase) => KeySource::passphrase(passphrase),
+            StorageSecret::Key(key) => KeySource::key(key),
+        },
+    };
+    key.map_err(|error| LaunchError::Setup(error.to_string()))
+}
+
+/// How a node is backed up, if the configuration says what backups are encrypted with.
+///
+/// # Errors
+/// When a secret cannot be read.
+pub fn backups(config: &Config, environment: &Environment, node: NodeId) -> Result<Option<Backups>, LaunchError> {
+    let seal: Box<dyn Fn() -> Result<Seal, BackupError> + Send + Sync> = match config.backup.seal.clone() {
+        None => return Ok(None),
+        Some(BackupSeal::Recipients(recipients)) => {
+            Box::new(move || Seal::recipients(recipients.iter().map(String::as_str)))
+        }
+        Some(BackupSeal::Passphrase(source)) => {
+            // Found out now, not when the first backup is due.
+            source.read(environment)?;
+            Box::new(move || {
+                let passphrase = source.read(&Environment::of_process());
+                Seal::passphrase(passphrase.map_err(|error| BackupError::Secret(error.to_string()))?)
+            })
+        }
+    };
+    let (folder, name) = (&config.node.identity_dir, &config.node.name);
+    let files = [format!("{name}_identity.json"), format!("{name}_private.key"), format!("{name}_private.key.age")];
+    let files = files.map(|file| folder.join(file)).into_iter();
+    let settings = BackupSettings {
+        folder: config.backup.dir.clone(),
+        owner: store_options(config, node).owner,
+        name: name.clone(),
+        seal,
+        keep: config.backup.keep,
+        files: files.filter(|file| config.backup.include_identity && file.exists()).collect(),
+    };
+    Ok(Some(Backups { settings: Arc::new(settings), period: config.backup.period }))
 }
 
 fn gateway_settings(config: &Config) -> GatewaySettings {

@@ -13,9 +13,11 @@
 //! | `crashes` | everything is killed at some time | each request is answered once |
 //! | `chaos` | nodes are killed, frozen, stopped, cut off, slow, without room on their disk | clients are served; who is lost is noticed in time |
 //! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
+//! | `backup` | has a node that loses its disk | backups while it signs, restoring, sealing, other secrets |
 //! | `protection` | a single node | who gets at its memory |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails should stop")]
 
+mod backup;
 mod chaos;
 mod client;
 mod cluster;

@@ -120,7 +120,7 @@ async fn made_as_configured(cluster: &Cluster, name: &str, members: &BTreeSet<No
 }
 
 /// Has each key sign, whoever seems to be there, and verifies that it is the key that does.
-async fn signs(cluster: &Cluster, wallet: &Wallet, id: &str) {
+pub(crate) async fn signs(cluster: &Cluster, wallet: &Wallet, id: &str) {
     for key in &wallet.keys {
         let public = hex::decode(&key.public_key).unwrap();
         let (scheme, id) = (key.key_type, format!("{id}-{}", key.key_type));

@@ -1,5 +1,6 @@
 //! Backups of real stores with real records, and of ones that somebody tampered with.
 
+mod cluster;
 mod folders;
 mod hostile;
 mod restoring;

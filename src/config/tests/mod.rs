@@ -85,11 +85,46 @@ fn sample__should_be_valid_with_its_examples() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quorate.toml");
     // Only one source of the storage secret, and one way to prove oneself to the broker, may stand.
-    let others = ["passphrase_env", "key_file", "password_env", "token", "nkey", "credentials"];
+    let others = [
+        "passphrase_env",
+        "passphrase_credential",
+        "key_file",
+        "key_credential",
+        "password_env",
+        "token",
+        "nkey",
+        "credentials",
+    ];
     fs::write(&path, sample_with_examples(&others)).unwrap();
     let config = Config::load(Some(&path), &environment(&[]), &Flags::default()).unwrap();
     assert!(config.cluster.chain_code.is_some());
     assert_eq!(config.storage_key, storage_passphrase("secrets/storage-passphrase".into()));
+    assert!(matches!(config.backup.seal, Some(BackupSeal::Passphrase(_))));
+}
+
+#[test]
+fn backups__should_be_encrypted_with_exactly_one_thing() {
+    const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let load = |flags: Flags| Config::load(None, &environment(&[]), &flags).map(|config| config.backup);
+    let wrong = |flags: Flags| match load(flags).unwrap_err() {
+        ConfigError::Key { key, .. } => key,
+        other => panic!("{other}"),
+    };
+    let none = load(required()).unwrap();
+    assert_eq!((none.period, none.seal, none.keep), (None, None, 7));
+    assert_eq!(wrong(required().with("backup.enabled", true)), "backup");
+    let enabled = || required().with("backup.enabled", true).with("backup.recipients", RECIPIENT);
+    let backup = load(enabled()).unwrap();
+    assert_eq!(backup.period, Some(Duration::from_secs(3_600)));
+    assert_eq!(backup.seal, Some(BackupSeal::Recipients(vec![RECIPIENT.to_owned()])));
+    assert_eq!(wrong(enabled().with("backup.passphrase_file", "f")), "backup");
+    let two = required().with("backup.passphrase_env", "E").with("backup.passphrase_file", "f");
+    assert_eq!(wrong(two), "backup");
+    for recipients in ["age1xyz", "", &vec![RECIPIENT; 17].join(",")] {
+        assert_eq!(wrong(required().with("backup.recipients", recipients)), "backup.recipients");
+    }
+    assert_eq!(wrong(enabled().with("backup.period_seconds", 0)), "backup.period_seconds");
+    assert_eq!(wrong(enabled().with("backup.keep", 0)), "backup.keep");
 }
 
 #[test]

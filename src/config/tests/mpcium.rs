@@ -109,7 +109,11 @@ fn development__should_be_taken_as_it_is() {
         panic!("a key")
     };
     assert_eq!(passphrase.expose(), b"F))ysJp?E]ol&I;^");
-    assert_eq!(ignored(&config), ["consul", "backup_*"]);
+    assert_eq!(ignored(&config), ["consul"]);
+    assert_eq!(config.backup.period, Some(Duration::from_secs(300)));
+    assert_eq!(config.backup.dir, PathBuf::from("./backups"));
+    let Some(BackupSeal::Passphrase(passphrase)) = &config.backup.seal else { panic!("no passphrase") };
+    assert_eq!(passphrase.read(&environment(&[])).unwrap().expose(), b"F))ysJp?E]ol&I;^", "as mpcium does");
     for warning in [
         Warning::OwnStore,
         Warning::LegacyPathAllowed,
@@ -118,7 +122,7 @@ fn development__should_be_taken_as_it_is() {
     ] {
         assert!(has(&config, &warning), "{warning}");
     }
-    assert_eq!(config.warnings.len(), 6);
+    assert_eq!(config.warnings.len(), 5);
 }
 
 #[test]
@@ -141,7 +145,8 @@ fn production__should_be_taken_as_it_is() {
     assert_eq!(config.node.data_dir, PathBuf::from("/var/lib/mpcium/quorate/node0"));
     let policy = format!("{:?}", config.policy);
     assert!(policy.contains("p256 3059") && policy.contains("\"Bob\"") && policy.contains("\"alice\""), "{policy}");
-    assert_eq!(ignored(&config), ["consul"], "backups are switched off anyway");
+    assert_eq!(ignored(&config), ["consul"]);
+    assert_eq!(config.backup.period, None);
     let printed = format!("{config}\n{config:?}\n{:?}", config.warnings);
     assert!(!printed.contains("5ec3e7"), "{printed}");
     assert!(printed.contains("nats.password = \"(set)\"") && printed.contains("storage.passphrase = \"(set)\""));

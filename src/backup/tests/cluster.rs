@@ -1,0 +1,176 @@
+//! Backups by nodes that run, and nodes that come back out of one.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::error::Code;
+use crate::node::Backups;
+use crate::testing::{Cluster, HarnessError, PATIENCE, eventually};
+
+const WALLET: &str = "treasury";
+const SCHEMES: &[Scheme] = &[Scheme::Ed25519];
+
+/// Two of three nodes sign; all back up into one folder.
+async fn start(folder: &Path, period: Option<Duration>) -> Cluster {
+    let folder = folder.to_owned();
+    let builder = Cluster::builder("test".parse().unwrap(), Threshold::new(2, 3).unwrap()).without_pairs();
+    let builder = builder.args(move |_, args| {
+        args.storage.key.put(key(1));
+        let settings = BackupSettings {
+            folder: folder.clone(),
+            owner: args.storage.options.owner.clone(),
+            name: args.identity.name().clone(),
+            seal: Box::new(|| Seal::insecure_for_tests(secret(PASSPHRASE))),
+            keep: 2,
+            files: Vec::new(),
+        };
+        args.backup = Some(Backups { settings: Arc::new(settings), period });
+    });
+    builder.start().await.unwrap()
+}
+
+async fn back_up(cluster: &Cluster, number: usize) -> Result<Made, NotMade> {
+    let to = &cluster.addresses(number).unwrap().backup;
+    to.call(PATIENCE, |reply| BackupMsg::Create { wanted: Wanted::Smaller, reply }).await.unwrap()
+}
+
+async fn snapshot(cluster: &Cluster, number: usize) -> BackupSnapshot {
+    cluster.addresses(number).unwrap().backup.call(PATIENCE, BackupMsg::Snapshot).await.unwrap()
+}
+
+/// Loses a node with its disk, and restores the disk.
+fn replace_disk(cluster: &Cluster, number: usize, backup: &Path) {
+    let args = cluster.local().args(number).unwrap();
+    std::fs::remove_dir_all(&args.storage.options.folder).unwrap();
+    let key = key(1);
+    let target = Target { store: args.storage.options.clone(), key: &key, files: None, now_ms: args.clock.now_ms() };
+    restore(backup, &unlock(), Some(&args.peers), target).unwrap();
+}
+
+async fn until_confirmed(cluster: &Cluster, number: usize) {
+    let confirmed = async || cluster.keygen(number).await.is_ok_and(|seen| seen.quarantined.is_empty());
+    eventually("its wallets are confirmed", confirmed).await.unwrap();
+}
+
+fn code<T>(result: Result<T, HarnessError>) -> Code {
+    match result {
+        Err(HarnessError::Failure(failure)) => failure.code,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it succeeded"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_node__should_sign_again_once_enough_members_confirm_its_wallets() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = start(folder.path(), None).await;
+    cluster.make_wallet(0, WALLET, SCHEMES).await.unwrap();
+    let made = back_up(&cluster, 2).await.unwrap();
+    cluster.lose(2).await.unwrap();
+    cluster.lose(1).await.unwrap();
+    replace_disk(&cluster, 2, &made.path);
+
+    // One of the two others is not enough: the third might know more.
+    cluster.restart(2).await.unwrap();
+    cluster.until_ready().await.unwrap();
+    assert_eq!(code(cluster.sign(2, Scheme::Ed25519, WALLET).await), Code::WalletQuarantined);
+    assert_eq!(
+        code(cluster.sign(0, Scheme::Ed25519, WALLET).await),
+        Code::WalletQuarantined,
+        "it takes no part either"
+    );
+    assert_eq!(cluster.keygen(2).await.unwrap().quarantined, [WALLET.parse().unwrap()].into());
+    let wallet = cluster.node(2).unwrap().wallet(WALLET.parse().unwrap()).await.unwrap().unwrap();
+
+    cluster.restart(1).await.unwrap();
+    cluster.until_ready().await.unwrap();
+    until_confirmed(&cluster, 2).await;
+    cluster.lose(1).await.unwrap();
+    cluster.until_unready(1).await.unwrap();
+    let signed = cluster.sign(2, Scheme::Ed25519, WALLET).await.unwrap();
+    assert_eq!(signed.public_key, wallet.record().key(Scheme::Ed25519).unwrap().public_key(), "it is the same key");
+
+    // What is confirmed stays so.
+    cluster.lose(2).await.unwrap();
+    cluster.restart(2).await.unwrap();
+    cluster.until_ready().await.unwrap();
+    cluster.sign(2, Scheme::Ed25519, WALLET).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stale_wallet__should_stay_in_quarantine() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = start(folder.path(), None).await;
+    let planted = {
+        for number in 0..3 {
+            cluster.lose(number).await.unwrap();
+        }
+        let wallet = WALLET.parse().unwrap();
+        PlantedWallet::in_cluster(cluster.local(), &wallet, Threshold::new(2, 3).unwrap(), SCHEMES).await
+    };
+    for number in 0..3 {
+        cluster.restart(number).await.unwrap();
+    }
+    cluster.until_ready().await.unwrap();
+    let made = back_up(&cluster, 2).await.unwrap();
+    // Another session has made the wallet what it is for the others, as a reshare does.
+    for number in 0..3 {
+        cluster.lose(number).await.unwrap();
+    }
+    let newer = PlantedWallet::in_cluster(
+        cluster.local(),
+        &planted.certificate.record().wallet,
+        Threshold::new(2, 3).unwrap(),
+        SCHEMES,
+    );
+    newer.await;
+    replace_disk(&cluster, 2, &made.path);
+    for number in 0..3 {
+        cluster.restart(number).await.unwrap();
+    }
+    cluster.until_ready().await.unwrap();
+    // Long enough for many rounds of questions, each of which is answered.
+    let asked = timeout(Duration::from_secs(3), until_confirmed(&cluster, 2)).await;
+    assert!(asked.is_err(), "it was let out");
+    assert_eq!(code(cluster.sign(2, Scheme::Ed25519, WALLET).await), Code::WalletQuarantined);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backup__should_be_made_when_it_is_due_and_fail_without_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("mounted later");
+    let cluster = start(&place, Some(Duration::from_millis(300))).await;
+    let failed = async || snapshot(&cluster, 0).await.failed >= 2;
+    eventually("it fails, and is tried again", failed).await.unwrap();
+    let seen = snapshot(&cluster, 0).await;
+    assert_eq!((seen.made, seen.last_succeeded, seen.age), (0, Some(false), None));
+    assert!(seen.last_problem.unwrap().contains("mounted later"));
+    cluster.make_wallet(0, WALLET, SCHEMES).await.unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let made = async || snapshot(&cluster, 0).await.made >= 3;
+    eventually("backups are made", made).await.unwrap();
+    let seen = snapshot(&cluster, 0).await;
+    assert!(seen.last_succeeded == Some(true) && seen.age.is_some() && seen.last_bytes > 0, "{seen:?}");
+    let name = cluster.local().name(0).unwrap();
+    let newest = newest(&place, name).unwrap();
+    assert_eq!(verify(&newest.path, &unlock(), None).unwrap().tally.wallets, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backup_actor__should_make_one_at_a_time_and_live_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = start(folder.path(), None).await;
+    let (one, other) = tokio::join!(back_up(&cluster, 0), back_up(&cluster, 0));
+    let refused = [one, other].into_iter().find_map(Result::err).expect("one of them was refused");
+    assert_eq!(refused.code, Code::ConcurrencyLimit);
+    let to = cluster.addresses(0).unwrap().backup.clone();
+    let restarts = cluster.local().args(0).unwrap().settings.restarts.restarts;
+    for _ in 0..=restarts {
+        let former = to.current().unwrap().get_id();
+        to.cast(BackupMsg::InjectPanic).unwrap();
+        eventually("it lives again", async || to.current().is_some_and(|next| next.get_id() != former)).await.unwrap();
+    }
+    back_up(&cluster, 0).await.unwrap();
+}

@@ -1,0 +1,56 @@
+//! Nodes that are sealed and unsealed.
+
+use crate::error::Code;
+use crate::ids::{Scheme, Threshold};
+use crate::node::UnsealError;
+use crate::secret::SecretBytes;
+use crate::storage::{KeySource, StorageError};
+use crate::testing::{Cluster, HarnessError};
+
+fn key(byte: u8) -> KeySource {
+    KeySource::key(SecretBytes::copy_from(&[byte; 32])).unwrap()
+}
+
+fn code<T>(result: Result<T, HarnessError>) -> Code {
+    match result {
+        Err(HarnessError::Failure(failure)) => failure.code,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it succeeded"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_node__should_hold_nothing_of_its_store_until_it_is_unsealed() {
+    let builder = Cluster::builder("test".parse().unwrap(), Threshold::new(2, 3).unwrap()).without_pairs();
+    let mut cluster = builder.args(|_, args| args.storage.key.put(key(1))).start().await.unwrap();
+    cluster.make_wallet(0, "treasury", &[Scheme::Ed25519]).await.unwrap();
+
+    cluster.node(0).unwrap().seal().await.unwrap();
+    let to = cluster.addresses(0).unwrap().clone();
+    assert!(to.storage.current().is_none() && to.signing.current().is_none() && to.pairing.current().is_none());
+    assert!(cluster.local().args(0).unwrap().storage.key.is_empty(), "nobody keeps the key");
+    assert_eq!(code(cluster.sign(0, Scheme::Ed25519, "treasury").await), Code::Cancelled);
+    cluster.node(0).unwrap().seal().await.unwrap();
+    cluster.until_unready(0).await.unwrap();
+    cluster.sign(1, Scheme::Ed25519, "treasury").await.unwrap();
+
+    let refused = cluster.node(0).unwrap().unseal(key(2)).await.unwrap_err();
+    assert!(matches!(refused, UnsealError::Storage(StorageError::WrongKey)), "{refused}");
+    assert!(to.storage.current().is_none());
+    cluster.node(0).unwrap().unseal(key(1)).await.unwrap();
+    let refused = cluster.node(0).unwrap().unseal(key(1)).await.unwrap_err();
+    assert!(matches!(refused, UnsealError::NotSealed), "{refused}");
+    cluster.until_ready().await.unwrap();
+    cluster.sign(0, Scheme::Ed25519, "treasury").await.unwrap();
+
+    // It may as well be sealed from its start on, and end so.
+    cluster.shutdown(0).await;
+    cluster.change(0, |args| args.storage.key.clear()).unwrap();
+    cluster.restart(0).await.unwrap();
+    assert!(cluster.addresses(0).unwrap().storage.current().is_none());
+    cluster.shutdown(0).await;
+    cluster.restart(0).await.unwrap();
+    cluster.node(0).unwrap().unseal(key(1)).await.unwrap();
+    cluster.until_ready().await.unwrap();
+    cluster.sign(0, Scheme::Ed25519, "treasury").await.unwrap();
+}
