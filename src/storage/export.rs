@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rocksdb::{ReadOptions, SnapshotWithThreadMode};
 
 use super::seal::Seal;
+use super::seals::Seals;
 use super::store::Store;
 use super::{Access, Family, StorageError};
 use crate::secret::SecretBytes;
@@ -29,7 +30,7 @@ pub struct SealedRecord<'a> {
     /// The write that it came from.
     pub version: RecordVersion,
     sealed: &'a [u8],
-    seal: &'a Seal,
+    seals: &'a Seals,
 }
 
 impl SealedRecord<'_> {
@@ -44,7 +45,7 @@ impl SealedRecord<'_> {
     /// # Errors
     /// When it was altered or is damaged.
     pub fn open(&self) -> Result<SecretBytes, StorageError> {
-        self.seal.open(self.key, self.sealed)
+        self.seals.open(self.family, self.key, self.sealed)
     }
 }
 
@@ -71,7 +72,7 @@ impl<'a> Export<'a> {
         mut show: impl FnMut(SealedRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         for family in Family::ALL {
-            let seal = self.store.seal(family);
+            let seals = self.store.seals();
             let mut options = ReadOptions::default();
             // What is read once must not drive out what is read often.
             options.fill_cache(false);
@@ -81,8 +82,8 @@ impl<'a> Export<'a> {
                 if self.ending.load(Ordering::Relaxed) {
                     return Err(StorageError::Unavailable { access: Access::Read }.into());
                 }
-                let version = seal.version(key, sealed)?;
-                show(SealedRecord { family, key, version, sealed, seal })?;
+                let version = seals.of(family).version(key, sealed)?;
+                show(SealedRecord { family, key, version, sealed, seals })?;
                 rows.next();
             }
             // The rows also end where reading fails.

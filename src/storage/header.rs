@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::key::{KEY_BYTES, Kdf};
+use super::seal::Slot;
 use super::{Argon2Params, KeySource, StorageError};
 use crate::ids::{ClusterId, NodeId};
 use crate::secret::SecretBytes;
@@ -48,6 +49,9 @@ struct Statement {
     kdf: Kdf,
     #[serde(with = "serde_bytes")]
     salt: [u8; SALT_BYTES],
+    /// Whether the store key is one of slot 1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    odd: bool,
 }
 
 /// A header whose form is right. Whether its content is, shows when it is unlocked.
@@ -65,6 +69,7 @@ pub(super) fn lock(
     source: &KeySource,
     argon2: Argon2Params,
     store_key: &SecretBytes,
+    slot: Slot,
 ) -> Result<Vec<u8>, StorageError> {
     let mut random = [0; SALT_BYTES + NONCE_BYTES];
     rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut random).map_err(|_| StorageError::Randomness)?;
@@ -74,7 +79,7 @@ pub(super) fn lock(
 
     let kdf = source.kdf(argon2);
     let key = source.derive(kdf, &salt)?;
-    let statement = Statement { cluster: owner.cluster.clone(), node: owner.node, kdf, salt };
+    let statement = Statement { cluster: owner.cluster.clone(), node: owner.node, kdf, salt, odd: slot == Slot::Odd };
     let statement = codec::encode(&statement, MAX_STATEMENT_BYTES).map_err(|_| damaged("its header is too long"))?;
     let len = u16::try_from(statement.len()).map_err(|_| damaged("its header is too long"))?;
 
@@ -149,6 +154,11 @@ impl<'a> Header<'a> {
         Ok(())
     }
 
+    /// Which of two store keys it locks.
+    pub(super) const fn slot(&self) -> Slot {
+        if self.statement.odd { Slot::Odd } else { Slot::Even }
+    }
+
     /// The store key.
     ///
     /// # Errors
@@ -194,7 +204,7 @@ pub(crate) mod fuzz {
             Owner { cluster: "fuzz".parse().map_err(|_| damaged("no name"))?, node: NodeId(uuid::Uuid::from_u128(1)) };
         let key = SecretBytes::copy_from(&[7; KEY_BYTES]);
         let source = KeySource::key(SecretBytes::copy_from(&[8; KEY_BYTES]))?;
-        lock(&owner, &source, Argon2Params::insecure_for_tests(), &key)
+        lock(&owner, &source, Argon2Params::insecure_for_tests(), &key, Slot::Even)
     }
 
     /// Whether they are one.
@@ -224,7 +234,7 @@ mod tests {
     }
 
     fn locked(source: &KeySource) -> Vec<u8> {
-        lock(&owner(), source, Argon2Params::insecure_for_tests(), &store_key()).unwrap()
+        lock(&owner(), source, Argon2Params::insecure_for_tests(), &store_key(), Slot::Even).unwrap()
     }
 
     fn fix_hash(header: &mut [u8]) {

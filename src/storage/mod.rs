@@ -7,6 +7,7 @@
 //! - A record that was altered, moved or damaged is refused, never returned. So is a store that is somebody else's, of
 //!   a newer format, or in use. The seal does not tell that a record, or the whole folder, was put back to an older
 //!   state, or that a record was removed.
+//! - The store key can be replaced: see [`Store::rotate`]. A crash in between costs nothing.
 //! - Keys and values are wiped from the heap, and as a precaution from the stack, when they are no longer used: the
 //!   keys when the store is closed, on whichever way the actor ends.
 //!
@@ -33,7 +34,9 @@ mod header;
 mod key;
 mod key_slot;
 mod queue;
+mod rotation;
 mod seal;
+mod seals;
 mod snapshot;
 mod store;
 mod tuning;
@@ -60,6 +63,7 @@ pub(crate) use header::fuzz;
 pub use key::{Argon2Params, KeySource};
 pub use key_slot::KeySlot;
 pub use queue::QueueLimits;
+pub use rotation::Rotation;
 pub use snapshot::StorageSnapshot;
 pub use store::{MAX_PAGE_BYTES, MAX_PAGE_RECORDS, Page, Record, Store, StoreOptions};
 

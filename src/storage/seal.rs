@@ -4,6 +4,8 @@
 //! version 1 | nonce 12, random | ciphertext, as long as the value | tag 16
 //! ```
 //!
+//! The version tells which of two store keys sealed the record: while one takes the place of the other, a store has both.
+//!
 //! The nonce is drawn anew for every write. AES-GCM-SIV derives a key per nonce, and a nonce that repeats by chance
 //! betrays at most that two values of one family and place are equal; RFC 8452, section 9, bounds are far above what
 //! one node ever writes.
@@ -17,7 +19,8 @@ use super::{Family, MAX_VALUE_BYTES, RecordVersion, ShownKey, StorageError};
 use crate::secret::SecretBytes;
 use crate::stack::wiped_after;
 
-const VERSION: u8 = 1;
+/// The version of records that the key of slot 0 sealed; that of slot 1 is one more.
+const FIRST_VERSION: u8 = 1;
 const NONCE_BYTES: usize = RecordVersion::BYTES;
 const TAG_BYTES: usize = 16;
 /// How much longer a sealed value is than the value.
@@ -26,18 +29,51 @@ const OVERHEAD_BYTES: usize = 1 + NONCE_BYTES + TAG_BYTES;
 const DOMAIN: &[u8] = b"quorate store: record";
 const KEY_SALT: &[u8] = b"quorate store: family keys";
 
+/// Which of two store keys: they take turns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// The first key of a store has this one.
+    #[default]
+    Even,
+    Odd,
+}
+
+impl Slot {
+    const fn version(self) -> u8 {
+        match self {
+            Self::Even => FIRST_VERSION,
+            Self::Odd => FIRST_VERSION + 1,
+        }
+    }
+
+    /// The one of the key that comes next.
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Even => Self::Odd,
+            Self::Odd => Self::Even,
+        }
+    }
+}
+
 /// Seals and opens the records of one family.
 pub(super) struct Seal {
     family: Family,
+    version: u8,
     /// On the heap: its key schedule is a secret. It wipes itself.
     cipher: Box<Aes256GcmSiv>,
 }
 
 impl Seal {
-    /// The seal of a family: its key is HKDF-SHA256 of the store key, with the family's name as purpose.
-    pub(super) fn new(family: Family, store_key: &SecretBytes) -> Result<Self, StorageError> {
+    /// The seal of a family: its key is HKDF-SHA256 of the store key, with the family's name as purpose. `slot` tells
+    /// records of this store key from those of another one.
+    pub(super) fn new(family: Family, store_key: &SecretBytes, slot: Slot) -> Result<Self, StorageError> {
         let key = expand(store_key, KEY_SALT, family.as_str().as_bytes())?;
-        Ok(Self { family, cipher: Box::new(cipher(&key)?) })
+        Ok(Self { family, version: slot.version(), cipher: Box::new(cipher(&key)?) })
+    }
+
+    /// Whether it sealed this, by what stands first in it.
+    pub(super) fn is_of(&self, sealed: &[u8]) -> bool {
+        sealed.first() == Some(&self.version)
     }
 
     /// Seals a value for its place.
@@ -45,7 +81,7 @@ impl Seal {
         let mut nonce = Nonce::default();
         rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut nonce).map_err(|_| StorageError::Randomness)?;
         let mut sealed = Vec::with_capacity(value.len().saturating_add(OVERHEAD_BYTES));
-        sealed.push(VERSION);
+        sealed.push(self.version);
         sealed.extend_from_slice(&nonce);
         let start = sealed.len();
         sealed.extend_from_slice(value.expose());
@@ -65,7 +101,7 @@ impl Seal {
     pub(super) fn open(&self, key: &[u8], sealed: &[u8]) -> Result<SecretBytes, StorageError> {
         let damaged = || StorageError::Damaged { family: self.family, key: ShownKey::of(key) };
         let (version, rest) = sealed.split_first().ok_or_else(damaged)?;
-        if *version != VERSION {
+        if *version != self.version {
             return Err(damaged());
         }
         let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(damaged)?;
@@ -101,7 +137,7 @@ impl Seal {
         let family = self.family.as_str().as_bytes();
         let mut associated = Vec::with_capacity(DOMAIN.len() + 1 + 8 + family.len() + 8 + key.len() + 8);
         associated.extend_from_slice(DOMAIN);
-        associated.push(VERSION);
+        associated.push(self.version);
         for part in [family, key] {
             associated.extend_from_slice(&(part.len() as u64).to_be_bytes());
             associated.extend_from_slice(part);
@@ -118,7 +154,7 @@ mod tests {
     use super::*;
 
     fn seal(family: Family) -> Seal {
-        Seal::new(family, &SecretBytes::filled(32, |key| key.fill(5))).unwrap()
+        Seal::new(family, &SecretBytes::filled(32, |key| key.fill(5)), Slot::Even).unwrap()
     }
 
     #[test]
@@ -155,8 +191,11 @@ mod tests {
         for family in Family::ALL.into_iter().filter(|family| *family != Family::Shares) {
             assert!(seal(family).open(b"key", &sealed).is_err(), "{family}");
         }
-        let other_store = Seal::new(Family::Shares, &SecretBytes::filled(32, |key| key.fill(6))).unwrap();
+        let other_store = Seal::new(Family::Shares, &SecretBytes::filled(32, |key| key.fill(6)), Slot::Even).unwrap();
         assert!(other_store.open(b"key", &sealed).is_err());
+        let other_slot = Seal::new(Family::Shares, &SecretBytes::filled(32, |key| key.fill(5)), Slot::Odd).unwrap();
+        let relabelled = [&[2], &sealed[1..]].concat();
+        assert!(other_slot.open(b"key", &sealed).is_err() && other_slot.open(b"key", &relabelled).is_err());
     }
 
     #[test]

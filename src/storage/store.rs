@@ -13,7 +13,8 @@ use super::export::Export;
 use super::folder::LockedFolder;
 use super::header::{self, Header, Owner};
 use super::key::KEY_BYTES;
-use super::seal::Seal;
+use super::rotation::{FIRST_SLOT, seals_of};
+use super::seals::Seals;
 use super::{Argon2Params, Batch, ConditionFailed, Durability, Family, KeySource, StorageError, tuning};
 use crate::secret::SecretBytes;
 use crate::stack::wiped_after;
@@ -25,7 +26,9 @@ pub const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The column family of the header, which RocksDB makes by itself. It holds nothing else.
 const HEADER_FAMILY: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
-const HEADER_KEY: &[u8] = b"header";
+pub(super) const HEADER_KEY: &[u8] = b"header";
+/// The header of the key that is about to take the place of the present one, while records are sealed anew.
+pub(super) const NEXT_HEADER_KEY: &[u8] = b"next";
 
 /// Where the store is, whose it is, and how a new one is locked.
 #[derive(Debug, Clone)]
@@ -62,10 +65,10 @@ pub struct Page {
 /// written, and the store itself does not make two writers wait for each other.
 pub struct Store {
     // Fields are dropped in this order: the database is closed before the folder is let go.
-    db: DB,
-    seals: Seals,
+    pub(super) db: DB,
+    pub(super) seals: Seals,
     folder: LockedFolder,
-    options: StoreOptions,
+    pub(super) options: StoreOptions,
 }
 
 impl Store {
@@ -78,16 +81,14 @@ impl Store {
     pub fn open(options: StoreOptions, source: &KeySource) -> Result<Self, StorageError> {
         let folder = LockedFolder::acquire(&options.folder)?;
         let (db, unknown) = open_database(&folder)?;
-        let seals = wiped_after(|| {
-            let store_key = match read_header(&db)? {
-                Some(bytes) => {
-                    let header = Header::parse(&bytes)?;
-                    header.check_owner(&options.owner)?;
-                    header.unlock(source)?
-                }
-                None => create(&db, &options, source)?,
-            };
-            Seals::new(&store_key)
+        let seals = wiped_after(|| match (read_header(&db, HEADER_KEY)?, read_header(&db, NEXT_HEADER_KEY)?) {
+            (Some(bytes), next) => {
+                let header = Header::parse(&bytes)?;
+                header.check_owner(&options.owner)?;
+                let next = next.as_deref().map(Header::parse).transpose()?;
+                seals_of(&header, next.as_ref(), source)
+            }
+            (None, _) => Seals::new(&create(&db, &options, source)?, FIRST_SLOT),
         })?;
         if let Some(family) = unknown {
             return Err(damaged(&format!("it has a family {family:?} that its format does not know")));
@@ -103,7 +104,7 @@ impl Store {
         check_key(key)?;
         let stored = self.db.get_pinned_cf(self.column(family)?, key);
         let stored = stored.map_err(|error| StorageError::reading(&error))?;
-        stored.map(|sealed| self.seals.of(family).open(key, &sealed)).transpose()
+        stored.map(|sealed| self.seals.open(family, key, &sealed)).transpose()
     }
 
     /// Lists records whose keys begin with `prefix` and come behind `after`: at most `limit`, 1 to 1024, and not many
@@ -134,7 +135,7 @@ impl Store {
             if records.len() == limit || bytes >= MAX_PAGE_BYTES {
                 return Ok(Page { records, more: true });
             }
-            let value = self.seals.of(family).open(key, sealed)?;
+            let value = self.seals.open(family, key, sealed)?;
             bytes = bytes.saturating_add(value.len());
             records.push(Record { key: key.to_vec(), value });
             rows.next();
@@ -202,21 +203,63 @@ impl Store {
     /// # Errors
     /// When `current` does not unlock the store, or the database fails.
     pub fn rewrap(&self, current: &KeySource, new: &KeySource) -> Result<(), StorageError> {
-        let stored = read_header(&self.db)?.ok_or_else(|| damaged("its header is missing"))?;
-        wiped_after(|| {
-            let store_key = Header::parse(&stored)?.unlock(current)?;
-            write_header(&self.db, &self.options, new, &store_key)
-        })?;
+        // While records are sealed anew, both keys are locked anew together.
+        let locked: Result<Vec<_>, StorageError> = wiped_after(|| {
+            [HEADER_KEY, NEXT_HEADER_KEY]
+                .into_iter()
+                .filter_map(|name| Some((name, self.read_header(name).transpose()?)))
+                .map(|(name, stored)| {
+                    let stored = stored?;
+                    let header = Header::parse(&stored)?;
+                    let store_key = header.unlock(current)?;
+                    let StoreOptions { owner, argon2, .. } = &self.options;
+                    Ok((name, Some(header::lock(owner, new, *argon2, &store_key, header.slot())?)))
+                })
+                .collect()
+        });
+        let locked = locked?;
+        if locked.is_empty() {
+            return Err(damaged("its header is missing"));
+        }
+        self.write_headers(&locked)?;
+        self.purge(&[header_column(&self.db)?])
+    }
 
+    /// Replaces headers, or removes them, all at once and durably.
+    pub(super) fn write_headers(&self, headers: &[(&[u8], Option<Vec<u8>>)]) -> Result<(), StorageError> {
+        let (column, mut rows) = (header_column(&self.db)?, WriteBatch::default());
+        for (name, header) in headers {
+            match header {
+                Some(header) => rows.put_cf(column, name, header),
+                None => rows.delete_cf(column, name),
+            }
+        }
+        let written = self.db.write_opt(rows, &tuning::write(Durability::Synced));
+        written.map_err(|error| StorageError::writing(&error))
+    }
+
+    pub(super) fn read_header(&self, name: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        read_header(&self.db, name)
+    }
+
+    /// The rows of a family, as they are now.
+    pub(super) fn rows(&self, family: Family) -> Result<rocksdb::DBRawIterator<'_>, StorageError> {
+        Ok(self.db.raw_iterator_cf(self.column(family)?))
+    }
+
+    /// Takes what was overwritten out of the files of these columns, and out of the log, which goes when no column needs
+    /// it.
+    pub(super) fn purge(&self, overwritten: &[&ColumnFamily]) -> Result<(), StorageError> {
         let writing = |error: rocksdb::Error| StorageError::writing(&error);
-        let column = header_column(&self.db)?;
-        let columns: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
-        let mut columns = columns?;
-        columns.push(column);
-        self.db.flush_cfs_opt(&columns, &FlushOptions::default()).map_err(writing)?;
+        let all: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
+        let mut all = all?;
+        all.push(header_column(&self.db)?);
+        self.db.flush_cfs_opt(&all, &FlushOptions::default()).map_err(writing)?;
         let mut compaction = CompactOptions::default();
         compaction.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        self.db.compact_range_cf_opt(column, None::<&[u8]>, None::<&[u8]>, &compaction);
+        for column in overwritten {
+            self.db.compact_range_cf_opt(column, None::<&[u8]>, None::<&[u8]>, &compaction);
+        }
         self.db.wait_for_compact(&WaitForCompactOptions::default()).map_err(writing)
     }
 
@@ -263,8 +306,8 @@ impl Store {
         self.db.snapshot()
     }
 
-    pub(super) const fn seal(&self, family: Family) -> &Seal {
-        self.seals.of(family)
+    pub(super) const fn seals(&self) -> &Seals {
+        &self.seals
     }
 
     pub(super) fn column(&self, family: Family) -> Result<&ColumnFamily, StorageError> {
@@ -277,43 +320,6 @@ type Prepared<'a> = (&'a ColumnFamily, Option<Vec<u8>>);
 
 /// What a group has put or deleted so far.
 type Ahead<'a> = HashMap<(Family, &'a [u8]), Option<&'a SecretBytes>>;
-
-/// The seal of each family.
-struct Seals {
-    shares: Seal,
-    pairs: Seal,
-    wallets: Seal,
-    results: Seal,
-    audit: Seal,
-    bans: Seal,
-    meta: Seal,
-}
-
-impl Seals {
-    fn new(store_key: &SecretBytes) -> Result<Self, StorageError> {
-        Ok(Self {
-            shares: Seal::new(Family::Shares, store_key)?,
-            pairs: Seal::new(Family::Pairs, store_key)?,
-            wallets: Seal::new(Family::Wallets, store_key)?,
-            results: Seal::new(Family::Results, store_key)?,
-            audit: Seal::new(Family::Audit, store_key)?,
-            bans: Seal::new(Family::Bans, store_key)?,
-            meta: Seal::new(Family::Meta, store_key)?,
-        })
-    }
-
-    const fn of(&self, family: Family) -> &Seal {
-        match family {
-            Family::Shares => &self.shares,
-            Family::Pairs => &self.pairs,
-            Family::Wallets => &self.wallets,
-            Family::Results => &self.results,
-            Family::Audit => &self.audit,
-            Family::Bans => &self.bans,
-            Family::Meta => &self.meta,
-        }
-    }
-}
 
 /// Opens the database with every family it has, and tells one that this format does not know: all must be opened for
 /// the header to be read, which says what release to ask for.
@@ -347,8 +353,8 @@ fn opening_failed(folder: &LockedFolder, error: &rocksdb::Error) -> StorageError
     }
 }
 
-fn read_header(db: &DB) -> Result<Option<Vec<u8>>, StorageError> {
-    db.get_cf(header_column(db)?, HEADER_KEY).map_err(|error| StorageError::reading(&error))
+fn read_header(db: &DB, name: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+    db.get_cf(header_column(db)?, name).map_err(|error| StorageError::reading(&error))
 }
 
 /// Makes a store: draws its key, locks it. Only in a database without any record, or the records' key would be lost.
@@ -363,25 +369,16 @@ fn create(db: &DB, options: &StoreOptions, source: &KeySource) -> Result<SecretB
         rows.status().map_err(|error| StorageError::reading(&error))?;
     }
     let store_key = SecretBytes::random(KEY_BYTES).map_err(|_| StorageError::Randomness)?;
-    write_header(db, options, source, &store_key)?;
+    let header = header::lock(&options.owner, source, options.argon2, &store_key, FIRST_SLOT)?;
+    db.put_cf_opt(header_column(db)?, HEADER_KEY, header, &tuning::write(Durability::Synced))
+        .map_err(|error| StorageError::writing(&error))?;
     Ok(store_key)
 }
 
-fn write_header(
-    db: &DB,
-    options: &StoreOptions,
-    source: &KeySource,
-    store_key: &SecretBytes,
-) -> Result<(), StorageError> {
-    let header = header::lock(&options.owner, source, options.argon2, store_key)?;
-    db.put_cf_opt(header_column(db)?, HEADER_KEY, header, &tuning::write(Durability::Synced))
-        .map_err(|error| StorageError::writing(&error))
-}
-
-fn header_column(db: &DB) -> Result<&ColumnFamily, StorageError> {
+pub(super) fn header_column(db: &DB) -> Result<&ColumnFamily, StorageError> {
     db.cf_handle(HEADER_FAMILY).ok_or_else(|| damaged("a family is missing"))
 }
 
-fn damaged(problem: &str) -> StorageError {
+pub(super) fn damaged(problem: &str) -> StorageError {
     StorageError::DamagedFiles { problem: problem.into() }
 }

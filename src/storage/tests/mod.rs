@@ -5,6 +5,7 @@
 mod acting;
 mod crashing;
 mod opening;
+mod rotating;
 mod tampering;
 #[cfg(target_os = "linux")]
 mod wiping;

@@ -1,0 +1,151 @@
+//! A new store key, and every record sealed anew with it.
+//!
+//! ```text
+//! header: key A            both keys are locked beside each other,        header: key B
+//!                 ──begin──▶ records are written with B, and opened ──end──▶
+//!                            by their version with A or B
+//!                                   ▲ each record: open, seal with B │
+//!                                   └────────────────────────────────┘
+//! ```
+//!
+//! A crash at any moment leaves a store that opens: with one key, or with both. Whoever rotates again goes on where it
+//! ended. When it is done, the former key is nowhere, and a compaction has taken what it sealed out of the files.
+
+use rocksdb::WriteBatch;
+
+use super::header::{self, Header};
+use super::key::KEY_BYTES;
+use super::seal::Slot;
+use super::seals::Seals;
+use super::store::{HEADER_KEY, NEXT_HEADER_KEY, Store, damaged, header_column};
+use super::{Durability, Family, KeySource, StorageError, tuning};
+use crate::secret::SecretBytes;
+use crate::stack::wiped_after;
+
+/// Records that are sealed anew with one write.
+const STEP_RECORDS: usize = 64;
+/// A write ends with the record that brings it to this many bytes.
+const STEP_BYTES: usize = 1 << 20;
+
+/// How far a rotation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// The new key is there, locked like the former one.
+    Begun,
+    /// So many records are sealed with it since this call began.
+    Resealed(u64),
+    /// The former key is gone.
+    Done,
+}
+
+impl Store {
+    /// Draws a new store key and seals every record with it, or goes on with what was begun earlier. `source` is what
+    /// unlocks the store. `go_on` is told of every step, and may end it between two: the store stays usable, and the next
+    /// call goes on.
+    ///
+    /// Takes the store, because nobody else may write meanwhile. Gives how many records were sealed anew.
+    ///
+    /// # Errors
+    /// When `source` does not unlock the store, a record does not open, or the database fails. Then too, the next call goes
+    /// on.
+    pub fn rotate(mut self, source: &KeySource, mut go_on: impl FnMut(Rotation) -> bool) -> Result<u64, StorageError> {
+        if !self.has_next_key()? {
+            self.begin(source)?;
+        }
+        let mut resealed = 0_u64;
+        if !go_on(Rotation::Begun) {
+            return Ok(resealed);
+        }
+        for family in Family::ALL {
+            let mut after = None;
+            while let Some((last, count)) = self.reseal_some(family, after.as_deref())? {
+                after = Some(last);
+                resealed = resealed.saturating_add(count);
+                if !go_on(Rotation::Resealed(resealed)) {
+                    return Ok(resealed);
+                }
+            }
+        }
+        self.end()?;
+        // Whoever is told cannot stop anything any more.
+        go_on(Rotation::Done);
+        Ok(resealed)
+    }
+
+    /// Locks a new key beside the present one: from then on, records are written with it.
+    fn begin(&mut self, source: &KeySource) -> Result<(), StorageError> {
+        let stored = self.read_header(HEADER_KEY)?.ok_or_else(|| damaged("its header is missing"))?;
+        self.seals = wiped_after(|| {
+            let header = Header::parse(&stored)?;
+            let slot = header.slot();
+            let present = Seals::new(&header.unlock(source)?, slot)?;
+            let next = SecretBytes::random(KEY_BYTES).map_err(|_| StorageError::Randomness)?;
+            let locked = header::lock(&self.options.owner, source, self.options.argon2, &next, slot.other())?;
+            self.write_headers(&[(NEXT_HEADER_KEY, Some(locked))])?;
+            present.followed_by(&next, slot.other())
+        })?;
+        Ok(())
+    }
+
+    /// Seals some records of a family anew that the former key sealed, behind `after`. Gives the last one that it looked at
+    /// and how many there were; nothing if none is left.
+    fn reseal_some(&self, family: Family, after: Option<&[u8]>) -> Result<Option<(Vec<u8>, u64)>, StorageError> {
+        let column = self.column(family)?;
+        let (mut rows, mut written) = (self.rows(family)?, WriteBatch::default());
+        let (mut last, mut count, mut bytes) = (None, 0_u64, 0_usize);
+        rows.seek(after.unwrap_or_default());
+        while let Some((key, sealed)) = rows.item() {
+            let is_new = after == Some(key) || self.seals.is_present(family, sealed);
+            if !is_new {
+                let value = self.seals.open(family, key, sealed)?;
+                let anew = self.seals.of(family).seal(key, &value)?;
+                bytes = bytes.saturating_add(anew.len());
+                count = count.saturating_add(1);
+                written.put_cf(column, key, anew);
+                last = Some(key.to_vec());
+            }
+            if written.len() >= STEP_RECORDS || bytes >= STEP_BYTES {
+                break;
+            }
+            rows.next();
+        }
+        rows.status().map_err(|error| StorageError::reading(&error))?;
+        if count > 0 {
+            // In one log with what follows: it is durable when the end is.
+            let written = self.db.write_opt(written, &tuning::write(Durability::Buffered));
+            written.map_err(|error| StorageError::writing(&error))?;
+        }
+        Ok(last.map(|last| (last, count)))
+    }
+
+    /// Lets the former key go: the header of the new one takes its place, with one durable write after all records.
+    fn end(&mut self) -> Result<(), StorageError> {
+        let next = self.read_header(NEXT_HEADER_KEY)?.ok_or_else(|| damaged("its header is missing"))?;
+        self.write_headers(&[(HEADER_KEY, Some(next)), (NEXT_HEADER_KEY, None)])?;
+        let families: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
+        let mut overwritten = families?;
+        overwritten.push(header_column(&self.db)?);
+        self.purge(&overwritten)
+    }
+
+    fn has_next_key(&self) -> Result<bool, StorageError> {
+        self.read_header(NEXT_HEADER_KEY).map(|header| header.is_some())
+    }
+}
+
+/// The seals of a store that is opened: of its key, and of the next one if a rotation was begun.
+pub(super) fn seals_of(
+    header: &Header<'_>,
+    next: Option<&Header<'_>>,
+    source: &KeySource,
+) -> Result<Seals, StorageError> {
+    let present = Seals::new(&header.unlock(source)?, header.slot())?;
+    match next {
+        None => Ok(present),
+        Some(next) if next.slot() == header.slot() => Err(damaged("its two keys cannot be told apart")),
+        Some(next) => present.followed_by(&next.unlock(source)?, next.slot()),
+    }
+}
+
+/// The slot of the first key of a store.
+pub(super) const FIRST_SLOT: Slot = Slot::Even;
