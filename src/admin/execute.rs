@@ -39,9 +39,9 @@ impl Executor {
         let done = match command {
             Command::Backup { full } => self.back_up(full).await,
             Command::Rekey { current, new } => self.rekey(&current, &new).await,
-            Command::Seal => self.seal().await,
+            Command::Seal {} => self.seal().await,
             Command::Unseal { secret } => self.unseal(&secret).await,
-            Command::Status => self.status().await.map(|status| Done::Status(Box::new(status))),
+            Command::Status {} => self.status().await.map(|status| Done::Status(Box::new(status))),
         };
         match done {
             Ok(done) => Answer::Done(done),

@@ -52,7 +52,7 @@ async fn said(socket: &Path, bytes: Vec<u8>) -> String {
 }
 
 async fn status(socket: &Path) -> NodeState {
-    let Done::Status(status) = asked(socket, Command::Status).await.unwrap() else { panic!("no status") };
+    let Done::Status(status) = asked(socket, Command::Status {}).await.unwrap() else { panic!("no status") };
     *status
 }
 
@@ -80,7 +80,7 @@ async fn operator__should_seal_unseal_and_rekey_a_node_that_runs() {
     assert_eq!(asked(&socket, rekey).await.unwrap(), Done::Rekeyed);
     cluster.sign(0, Scheme::Ed25519, "treasury").await.unwrap();
 
-    assert_eq!(asked(&socket, Command::Seal).await.unwrap(), Done::Sealed);
+    assert_eq!(asked(&socket, Command::Seal {}).await.unwrap(), Done::Sealed);
     assert!(status(&socket).await.sealed);
     assert_eq!(refused(asked(&socket, Command::Unseal { secret: passphrase(PASSPHRASE) }).await), Code::StorageRead);
     assert_eq!(asked(&socket, Command::Unseal { secret: new() }).await.unwrap(), Done::Unsealed);
@@ -115,7 +115,7 @@ async fn socket__should_answer_no_nonsense_and_never_repeat_it() {
     let path = socket.clone();
     let idle = spawn_blocking(move || (0..20).map(|_| UnixStream::connect(&path).unwrap()).collect::<Vec<_>>());
     let idle = idle.await.unwrap();
-    eventually("there is room again", async || asked(&socket, Command::Status).await.is_ok()).await.unwrap();
+    eventually("there is room again", async || asked(&socket, Command::Status {}).await.is_ok()).await.unwrap();
     drop(idle);
 
     // Its actor lives again at the same socket, as often as it fails.
@@ -125,20 +125,20 @@ async fn socket__should_answer_no_nonsense_and_never_repeat_it() {
         to.cast(AdminMsg::InjectPanic).unwrap();
         eventually("it lives again", async || to.current().is_some_and(|next| next.get_id() != former)).await.unwrap();
     }
-    eventually("it answers", async || asked(&socket, Command::Status).await.is_ok()).await.unwrap();
+    eventually("it answers", async || asked(&socket, Command::Status {}).await.is_ok()).await.unwrap();
 }
 
 #[tokio::test]
 async fn endpoint__should_replace_what_nobody_listens_at_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("new/node.sock");
-    assert!(matches!(ask(&socket, &Command::Status), Err(AskError::NotRunning)));
+    assert!(matches!(ask(&socket, &Command::Status {}), Err(AskError::NotRunning)));
     let first = AdminEndpoint::bind(socket.clone()).unwrap();
     assert!(matches!(AdminEndpoint::bind(socket.clone()), Err(AdminError::InUse { path }) if path == socket));
     drop(first);
     assert!(!socket.exists(), "it goes with its node");
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    assert!(matches!(ask(&socket, &Command::Status), Err(AskError::NotRunning)), "as after kill -9");
+    assert!(matches!(ask(&socket, &Command::Status {}), Err(AskError::NotRunning)), "as after kill -9");
     drop(AdminEndpoint::bind(socket.clone()).unwrap());
     std::fs::write(&socket, "a file").unwrap();
     assert!(matches!(AdminEndpoint::bind(socket), Err(AdminError::Failed { .. })));

@@ -27,14 +27,14 @@ pub enum Command {
         new: Secret,
     },
     /// Close the store, and wipe all that came out of it.
-    Seal,
+    Seal {},
     /// Open the store of a sealed node.
     Unseal {
         /// What unlocks it.
         secret: Secret,
     },
     /// Tell how the node is.
-    Status,
+    Status {},
 }
 
 /// What unlocks a store. Never printed, wiped when dropped.

@@ -37,7 +37,7 @@ pub(super) struct StatusArgs {
 
 impl SealArgs {
     pub(super) fn run(self) -> Result<(), Failed> {
-        match command(&self.config, &Command::Seal)? {
+        match command(&self.config, &Command::Seal {})? {
             Done::Sealed => tell("The node is sealed.\n"),
             _ => Err(Failed::Work(anyhow!("the node answered something else"))),
         }
@@ -57,7 +57,7 @@ impl UnsealArgs {
 
 impl StatusArgs {
     pub(super) fn run(self) -> Result<(), Failed> {
-        let Done::Status(status) = command(&self.config, &Command::Status)? else {
+        let Done::Status(status) = command(&self.config, &Command::Status {})? else {
             return Err(Failed::Work(anyhow!("the node answered something else")));
         };
         if self.json {

@@ -41,7 +41,9 @@ async fn snapshot(cluster: &Cluster, number: usize) -> BackupSnapshot {
 }
 
 /// Loses a node with its disk, and restores the disk.
-fn replace_disk(cluster: &Cluster, number: usize, backup: &Path) {
+async fn replace_disk(cluster: &Cluster, number: usize, backup: &Path) {
+    // Opens once its former life has let go of it.
+    cluster.with_store(number, async |_| Ok(())).await.unwrap();
     let args = cluster.local().args(number).unwrap();
     std::fs::remove_dir_all(&args.storage.options.folder).unwrap();
     let key = key(1);
@@ -70,7 +72,7 @@ async fn restored_node__should_sign_again_once_enough_members_confirm_its_wallet
     let made = back_up(&cluster, 2).await.unwrap();
     cluster.lose(2).await.unwrap();
     cluster.lose(1).await.unwrap();
-    replace_disk(&cluster, 2, &made.path);
+    replace_disk(&cluster, 2, &made.path).await;
 
     // One of the two others is not enough: the third might know more.
     cluster.restart(2).await.unwrap();
@@ -126,7 +128,7 @@ async fn stale_wallet__should_stay_in_quarantine() {
         SCHEMES,
     );
     newer.await;
-    replace_disk(&cluster, 2, &made.path);
+    replace_disk(&cluster, 2, &made.path).await;
     for number in 0..3 {
         cluster.restart(number).await.unwrap();
     }

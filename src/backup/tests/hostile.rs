@@ -18,7 +18,11 @@ fn any_change_to_a_file__should_be_a_typed_error() {
     let typed = |error: &BackupError| {
         matches!(
             error,
-            BackupError::NotABackup { .. } | BackupError::WrongKey | BackupError::Damaged(_) | BackupError::Work(_)
+            BackupError::NotABackup { .. }
+                | BackupError::WrongKeyKind { .. }
+                | BackupError::WrongKey
+                | BackupError::Damaged(_)
+                | BackupError::Work(_)
         )
     };
     // Everything that is not payload, and then a byte here and there.

@@ -88,7 +88,7 @@ impl RestoreMore {
         protection::close()?;
         let environment = Environment::of_process();
         let config = self.config.load(&environment)?;
-        let running = ask(&socket_path(&config.node.data_dir, &config.node.name), &Command::Status);
+        let running = ask(&socket_path(&config.node.data_dir, &config.node.name), &Command::Status {});
         if !matches!(running, Err(AskError::NotRunning)) {
             return Err(Failed::Usage(anyhow!("node {} runs: stop it first", config.node.name)));
         }
