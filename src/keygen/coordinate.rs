@@ -115,7 +115,7 @@ impl KeygenState {
                 return Err(Code::SessionDuplicate);
             }
             waiters.append(&mut run.waiters);
-            self.sessions.tell(run.sheet.hash, SessionMsg::Cancel(Code::Superseded));
+            self.sessions.tell(run.sheet.hash, SessionMsg::cancel(Code::Superseded));
             self.runs.remove(wallet);
         }
         self.start(myself, Arc::new(sheet), prepared.content, waiters).await

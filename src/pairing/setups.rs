@@ -64,7 +64,7 @@ impl PairingState {
         self.book.check_proposal(from, epoch)?;
         // Ours with the same peer gives way to the one of the lower id.
         for (&ours, _) in self.with.iter().filter(|(_, peer)| **peer == from) {
-            self.sessions.tell(ours, SessionMsg::Cancel(Code::Superseded));
+            self.sessions.tell(ours, SessionMsg::cancel(Code::Superseded));
         }
         Ok(context)
     }

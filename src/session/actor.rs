@@ -43,8 +43,8 @@ pub enum SessionMsg<O> {
     Release,
     /// The link to a participant is lost.
     PeerDown(NodeId),
-    /// End the session with this code.
-    Cancel(Code),
+    /// End the session with this code, which is the fault of these nodes, if of any.
+    Cancel(Code, BTreeSet<NodeId>),
     /// The deadline has come.
     Deadline,
     /// A step on the blocking pool is through.
@@ -54,6 +54,14 @@ pub enum SessionMsg<O> {
     /// Panics in the handler: the harness proves supervision with it.
     #[cfg(any(test, feature = "testing"))]
     InjectPanic,
+}
+
+impl<O> SessionMsg<O> {
+    /// Ends the session with this code, which is nobody's fault.
+    #[must_use]
+    pub const fn cancel(code: Code) -> Self {
+        Self::Cancel(code, BTreeSet::new())
+    }
 }
 
 /// The engine, back from the pool, and what the step led to.
@@ -223,7 +231,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
                     state.abort(&myself, Code::PeerUnavailable, culprits, None);
                 }
             }
-            SessionMsg::Cancel(code) => state.abort(&myself, code, BTreeSet::new(), None),
+            SessionMsg::Cancel(code, culprits) => state.abort(&myself, code, culprits, None),
             SessionMsg::Deadline if sabotage::has(Flaw::IgnoresDeadlines) => {}
             SessionMsg::Deadline => {
                 let culprits = state.late();

@@ -230,7 +230,7 @@ async fn engine__should_be_gone_with_its_session_when_it_waits_for_the_pool() {
     let bench = bench();
     let silence = Silence::of(&bench.pool, 1).await;
     let mut rig = Rig::start(bench, false).await;
-    rig.actor.cast(SessionMsg::Cancel(Code::Cancelled)).unwrap();
+    rig.actor.cast(SessionMsg::cancel(Code::Cancelled)).unwrap();
     assert_eq!(rig.aborted().await.code, Code::Cancelled);
     eventually("the engine is gone", async || Arc::strong_count(&rig.engine) == 1).await.unwrap();
     drop(silence);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admission::{Admission, AdmissionRecord, RequestKey, admit};
+use super::admission::{Admission, AdmissionRecord, Attempted, RequestKey, admit};
 use super::check::{check_against_record, check_against_request, check_frame};
 use super::wallets::Wallets;
 use super::{OnPeerFailure, SigningMsg};
@@ -81,6 +81,14 @@ pub(super) struct Prepared {
     /// This node's share as it is stored.
     pub share: SecretBytes,
     pub admission: Admission,
+}
+
+/// What became of writing a request down.
+pub(super) enum Admitted {
+    /// It is on disk.
+    Written,
+    /// Something else is.
+    Found(Admission),
 }
 
 impl Prepared {
@@ -185,9 +193,8 @@ impl Desk {
         let share = share_key(&key.wallet, scheme, record.generation);
         let records = [(Family::Results, key.storage_key()), (Family::Shares, share)];
         let [stored, share] = self.args.storage.get_all(records).await.map_err(|e| storage_failure(&e))?;
-        let stored = stored.map(|bytes| AdmissionRecord::decode(bytes.expose())).transpose().map_err(|_| corrupt())?;
         let content = request.content_hash();
-        let admission = admit(stored.as_ref(), &content);
+        let admission = admit(stored.as_ref().map(SecretBytes::expose), &content).map_err(|_| corrupt())?;
         let share = share.ok_or_else(|| not_found(scheme))?;
         Ok(Prepared { request, content, key, certificate, derived, share, admission })
     }
@@ -249,10 +256,12 @@ impl Desk {
         let prepared = self.read(authentic).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
+                // What others are told stands for ever: no power cut may take it back.
+                self.store(&prepared, signature, Durability::Synced).await?;
                 return Err(Refusal { answer: Some(signature), ..Code::SessionDuplicate.into() });
             }
             Admission::Conflict => return Err(Code::RequestConflict.into()),
-            Admission::New | Admission::Again => {}
+            Admission::New | Admission::Again(_) => {}
         }
         check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         Ok((sheet, prepared))
@@ -315,25 +324,49 @@ impl Desk {
         Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, EcdsaSigning::SHARE_ROUND))
     }
 
-    /// Makes the request's content durable under its id. Answers what the record on disk says of it.
-    pub(super) async fn admit(&self, key: &RequestKey, content: [u8; 32]) -> Result<Admission, Code> {
-        let record = AdmissionRecord { content, answer: None }.encode().map_err(|_| Code::Internal)?;
-        let name = key.storage_key();
-        let batch = Batch::new().require_absent(Family::Results, name.clone());
+    /// Makes the request durable under its id, with the session that is to answer it, if what is on disk is still the
+    /// record with the hash `former`, or nothing.
+    pub(super) async fn admit(
+        &self,
+        prepared: &Prepared,
+        sheet: &SheetContext,
+        former: Option<[u8; 32]>,
+    ) -> Result<Admitted, Code> {
+        let signers = sheet.sheet.participants.iter().map(|participant| participant.node).collect();
+        let attempt = Some(Attempted { session: sheet.hash, signers });
+        let record = AdmissionRecord { content: prepared.content, answer: None, attempt };
+        let record = record.encode().map_err(|_| Code::Internal)?;
+        let name = prepared.key.storage_key();
+        let batch = match former {
+            None => Batch::new().require_absent(Family::Results, name.clone()),
+            Some(hash) => Batch::new().require_hash(Family::Results, name.clone(), hash),
+        };
         let batch =
             if sabotage::has(Flaw::ForgetsAdmissions) { batch } else { batch.put(Family::Results, name, record) };
         match self.args.storage.write(batch, Durability::Synced).await {
-            Ok(()) => Ok(Admission::New),
+            Ok(()) => Ok(Admitted::Written),
             Err(StorageError::ConditionFailed(failed)) => {
-                let existing = failed.existing.as_ref().map(|bytes| AdmissionRecord::decode(bytes.expose()));
-                let existing = existing.transpose().map_err(|_| Code::DataCorruption)?;
-                Ok(admit(existing.as_ref(), &content))
+                let existing = failed.existing.as_ref().map(SecretBytes::expose);
+                admit(existing, &prepared.content).map(Admitted::Found).map_err(|_| Code::DataCorruption)
             }
             Err(error) => {
                 tracing::error!(%error, "failed to admit a request");
                 Err(error.code())
             }
         }
+    }
+
+    /// The answer of a request, durable before others are told of it.
+    pub(super) async fn answer_on_disk(&self, key: &RequestKey) -> Result<Option<Signature>, Code> {
+        let (storage, name) = (&self.args.storage, key.storage_key());
+        let stored = storage.get(Family::Results, name.clone()).await.map_err(|error| error.code())?;
+        let Some(stored) = stored else { return Ok(None) };
+        let record = AdmissionRecord::decode(stored.expose()).map_err(|_| Code::DataCorruption)?;
+        if record.answer.is_some() {
+            let batch = Batch::new().put(Family::Results, name, stored);
+            storage.write(batch, Durability::Synced).await.map_err(|error| error.code())?;
+        }
+        Ok(record.answer)
     }
 
     /// Checks a signature that came from elsewhere with independent code, as engines do with their own.
@@ -353,7 +386,7 @@ impl Desk {
         signature: Signature,
         durability: Durability,
     ) -> Result<(), Failure> {
-        let record = AdmissionRecord { content: prepared.content, answer: Some(signature) };
+        let record = AdmissionRecord { content: prepared.content, answer: Some(signature), attempt: None };
         let record = record.encode().map_err(|_| internal())?;
         let batch = Batch::new().put(Family::Results, prepared.key.storage_key(), record);
         self.args.storage.write(batch, durability).await.map_err(|error| storage_failure(&error))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::Code;
-use crate::ids::{NodeId, PartyIndex, SheetHash, WalletId};
+use crate::ids::{NodeId, PartyIndex, RequestId, SheetHash, WalletId};
 use crate::keys::Signature;
 
 /// The longest encoded peer message, in bytes: a pair setup's largest message is under 160 KiB, a sheet under 200 KiB.
@@ -52,6 +52,22 @@ pub enum PeerMessage {
         session: SheetHash,
         /// What this node knows.
         outcome: KeygenOutcome,
+    },
+    /// What became of a signing session whose answer I never had?
+    SigningQuery {
+        /// The wallet.
+        wallet: WalletId,
+        /// The request that the session was to answer.
+        request: RequestId,
+        /// The session, which is over for the sender.
+        session: SheetHash,
+    },
+    /// The answer to a [`PeerMessage::SigningQuery`].
+    SigningReply {
+        /// The session asked about.
+        session: SheetHash,
+        /// What this node knows.
+        outcome: SigningOutcome,
     },
 }
 
@@ -123,6 +139,17 @@ pub enum KeygenOutcome {
     Running,
     /// It holds no share of that session and never will.
     Absent,
+}
+
+/// What a node knows about a signing session.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SigningOutcome {
+    /// Its request has this answer.
+    Answered(Signature),
+    /// It is at work on it, or cannot tell at present.
+    Running,
+    /// The session is over there and made no signature, nor will it ever.
+    Closed,
 }
 
 /// Payload bytes that are wiped when dropped and never printed.

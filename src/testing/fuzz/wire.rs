@@ -15,7 +15,7 @@ use crate::transport::Readiness;
 use crate::transport::link_messages::{Beat, Control, decode_message, encode_message};
 use crate::transport::noise::{Content, Hello, Initiation, LinkKeys, Session, respond};
 use crate::wire::frame::{Frame, FrameKind};
-use crate::wire::message::{KeygenOutcome, PeerMessage, SecretPayload, Service, SessionBody};
+use crate::wire::message::{KeygenOutcome, PeerMessage, SecretPayload, Service, SessionBody, SigningOutcome};
 use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
 
 pub(super) fn targets() -> Vec<Target> {
@@ -141,6 +141,8 @@ fn messages() -> Vec<Vec<u8>> {
     let asked = [
         PeerMessage::KeygenReply { wallet, session, outcome },
         PeerMessage::KeygenQuery { wallet: "w".parse().unwrap(), session },
+        PeerMessage::SigningQuery { wallet: "w".parse().unwrap(), request: "r".parse().unwrap(), session },
+        PeerMessage::SigningReply { session, outcome: SigningOutcome::Answered(Signature::Ed25519([8; 64])) },
     ];
     said.chain(asked).map(|message| encode_message(&message).unwrap().to_vec()).collect()
 }
