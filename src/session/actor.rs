@@ -87,6 +87,8 @@ pub struct SessionSnapshot {
 pub struct Hold {
     /// Those of this round and later ones.
     pub from_round: u8,
+    /// Until the engine is through: nobody else can have an output before this node has.
+    pub until_finished: bool,
     /// Who hears, once, that there are such messages.
     pub told: Arc<dyn Deliver<Held>>,
 }
@@ -151,6 +153,7 @@ pub struct SessionState<O> {
     computing: BTreeSet<NodeId>,
     /// `None` once released, or where nothing has to be held.
     held: Option<Vec<SignedOutgoing>>,
+    told_of_held: bool,
     finished: Option<O>,
     dropped: u64,
     ended: bool,
@@ -199,6 +202,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             step: None,
             computing: BTreeSet::new(),
             held,
+            told_of_held: false,
             finished: None,
             dropped: 0,
             ended: false,
@@ -350,22 +354,34 @@ impl<O: Send + 'static> SessionState<O> {
         }
         for message in stepped.send {
             match (&mut self.held, &self.hold) {
-                (Some(held), Some(hold)) if message.message.round >= hold.from_round => {
-                    if held.is_empty() && hold.told.deliver(Held(self.seat.sheet.hash)).is_err() {
-                        tracing::debug!(session = %self.seat.sheet.hash, "nobody to release the last messages");
-                    }
-                    held.push(message);
-                }
+                (Some(held), Some(hold)) if message.message.round >= hold.from_round => held.push(message),
                 _ => self.deliver(message),
             }
         }
         match stepped.end {
             Some(Ok(output)) => {
                 self.finished = Some(output);
+                self.tell_of_held();
                 self.complete(myself);
             }
             Some(Err(abort)) => self.fail(myself, &abort).await,
-            None => self.feed(myself),
+            None => {
+                self.tell_of_held();
+                self.feed(myself);
+            }
+        }
+    }
+
+    /// Tells, once, that messages wait to be released.
+    fn tell_of_held(&mut self) {
+        let (Some(hold), Some(held)) = (&self.hold, &self.held) else { return };
+        let is_time = !held.is_empty() && (!hold.until_finished || self.finished.is_some());
+        if self.told_of_held || !is_time {
+            return;
+        }
+        self.told_of_held = true;
+        if hold.told.deliver(Held(self.seat.sheet.hash)).is_err() {
+            tracing::debug!(session = %self.seat.sheet.hash, "nobody to release the last messages");
         }
     }
 
@@ -397,11 +413,14 @@ impl<O: Send + 'static> SessionState<O> {
     }
 
     /// Who is to blame when the deadline has come: those of whom nothing has. What has come and is not computed yet, or is
-    /// not released, waits for this node.
+    /// not released, waits for this node. A coordinator that holds its messages back waits for the others itself.
     fn late(&self) -> BTreeSet<NodeId> {
         let come: BTreeSet<NodeId> =
             self.waiting.iter().map(|(message, _)| message.from).chain(self.computing.iter().copied()).collect();
-        let silent: BTreeSet<NodeId> = self.awaited.difference(&come).copied().collect();
+        let mut silent: BTreeSet<NodeId> = self.awaited.difference(&come).copied().collect();
+        if self.hold.is_some() && silent.len() > 1 {
+            silent.remove(&self.seat.sheet.sheet.coordinator);
+        }
         if silent.is_empty() { [self.seat.identity.id()].into() } else { silent }
     }
 

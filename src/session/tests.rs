@@ -129,7 +129,7 @@ impl Rig {
         let args = SessionArgs {
             sheet,
             party: Box::new(Greeter { peer: participants[1].index, heard: false, _alive: Arc::clone(&engine) }),
-            hold: hold.then(|| Hold { from_round: 1, told: Arc::clone(&owner) as Arc<dyn Deliver<Held>> }),
+            hold: hold.then(|| Hold { from_round: 1, until_finished: false, told: Arc::clone(&owner) as Arc<dyn Deliver<Held>> }),
             kit: SessionKit {
                 post: post.clone(),
                 identity: Arc::clone(bench.identity(0)),

@@ -202,10 +202,15 @@ fn propose(
 /// How a client is told that the answer to its request may be with nodes that are away.
 fn answer_elsewhere(aborted: &Aborted) -> Failure {
     let reason = format!(
-        "an earlier session may have signed this request, and its signer {} cannot be asked: ask again when it is back",
-        listed(&aborted.culprits)
+        "an earlier session may have signed this request, and its signer {} cannot be asked{}: ask again when it is back",
+        listed(&aborted.culprits),
+        said_by(aborted)
     );
     Failure { code: aborted.code, reason, culprits: aborted.culprits.clone() }
+}
+
+fn said_by(aborted: &Aborted) -> String {
+    aborted.reported_by.map_or_else(String::new, |peer| format!(", as node {peer} says"))
 }
 
 fn listed(nodes: &BTreeSet<NodeId>) -> String {
@@ -214,7 +219,7 @@ fn listed(nodes: &BTreeSet<NodeId>) -> String {
 
 /// How a client is told of a failed session.
 fn failure_of(aborted: &Aborted) -> Failure {
-    let said = aborted.reported_by.map_or_else(String::new, |peer| format!(", as node {peer} says"));
+    let said = said_by(aborted);
     let who = match aborted.culprits.len() {
         0 => String::new(),
         _ => format!(" (node {})", listed(&aborted.culprits)),

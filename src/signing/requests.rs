@@ -113,11 +113,11 @@ pub(super) enum Next {
     Fail,
 }
 
-/// Whether a session failed through nodes that have no part in it: an earlier session of the request may have its answer,
-/// and signers of that one are away. Other signers would wait for the same nodes.
+/// Whether a session failed because nodes are away that have no part in it: an earlier session of the request may have its
+/// answer, and they were its signers. Other quorums would wait for the same nodes.
 pub(super) fn waits_for_others(aborted: &Aborted, sheet: &SheetContext) -> bool {
-    let mut culprits = aborted.culprits.iter().peekable();
-    culprits.peek().is_some() && culprits.all(|&culprit| sheet.sheet.index_of(culprit).is_none())
+    let is_outside = |&culprit: &NodeId| sheet.sheet.index_of(culprit).is_none();
+    aborted.code == Code::PeerUnavailable && !aborted.culprits.is_empty() && aborted.culprits.iter().all(is_outside)
 }
 
 /// Decides whether another session may answer the request.

@@ -98,7 +98,12 @@ impl SigningState {
         let started = match (called_off, result) {
             (Some(why), _) => Err(why),
             (None, Ok((party, hold_from_round))) => {
-                let hold = Hold { from_round: hold_from_round, told: Arc::new(self.args.myself.clone()) };
+                let hold = Hold {
+                    from_round: hold_from_round,
+                    // So a participant that dies leaves the coordinator free to do without it.
+                    until_finished: sheet.sheet.coordinator == me,
+                    told: Arc::new(self.args.myself.clone()),
+                };
                 let hold = Some(hold).filter(|_| !sabotage::has(Flaw::ReleasesEarly));
                 let started = self.sessions.start(Arc::clone(&sheet), party, hold, myself.get_cell()).await;
                 started.map_err(|error| {
