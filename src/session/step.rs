@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{NodeId, PartyIndex};
 use crate::protocol::{Abort, Dropped, Outgoing, Party, Recipient};
+use crate::secret::SecretBuffer;
 use crate::session::SheetContext;
 
 /// The signature domain of protocol payloads.
@@ -28,7 +27,7 @@ pub(super) struct Incoming {
     pub from: NodeId,
     pub round: u8,
     pub to: Option<PartyIndex>,
-    pub payload: Zeroizing<Vec<u8>>,
+    pub payload: SecretBuffer,
     pub signature: [u8; 64],
 }
 

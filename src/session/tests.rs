@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::{
     Aborted, CryptoPool, Hold, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd, SessionKit,
@@ -39,7 +38,7 @@ impl Party for Greeter {
     type Output = ();
 
     fn start(&mut self) -> Result<Progress<()>, Abort> {
-        let hello = Outgoing { to: Recipient::All, round: 1, payload: Zeroizing::new(b"hello".to_vec()) };
+        let hello = Outgoing { to: Recipient::All, round: 1, payload: b"hello".to_vec().into() };
         Ok(Progress { send: vec![hello], ..Progress::default() })
     }
 
@@ -147,7 +146,7 @@ impl Rig {
     /// The peer says hello.
     fn greet(&self) {
         let signature = self.bench.identity(1).sign(PAYLOAD_DOMAIN, &[&self.session.0, &[1, 2, 0], b"hello"]);
-        let payload = SecretPayload(Zeroizing::new(b"hello".to_vec()));
+        let payload = SecretPayload(b"hello".to_vec().into());
         let body = SessionBody::Round { round: 1, to: None, payload, signature };
         self.actor.cast(SessionMsg::Peer { from: self.bench.id(1), body, credit: Credit::none() }).unwrap();
     }

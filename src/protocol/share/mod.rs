@@ -167,7 +167,7 @@ impl KeyShare {
         let stored = StoredShare {
             version: FORMAT_VERSION,
             index: self.index,
-            signing: SecretPayload(Zeroizing::new(self.signing.expose().to_vec())),
+            signing: SecretPayload(self.signing.expose().to_vec().into()),
         };
         let bytes = codec::encode_secret(&stored, MAX_SHARE_BYTES).map_err(|_| ShareError::Encode)?;
         Ok(SecretBytes::copy_from(&bytes))

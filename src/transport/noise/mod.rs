@@ -32,7 +32,7 @@ mod tests;
 pub use handshake::{HELLO_BYTES, Hello, Initiation, respond};
 pub use keys::{LinkKeys, Role};
 pub use replay::{ReplayWindow, WINDOW};
-pub use session::{Content, Opened, Sealed, Session};
+pub use session::{Content, Opened, Plaintext, Sealed, Session};
 
 use crate::error::Code;
 
