@@ -30,7 +30,7 @@ pub use intake::Intake;
 pub use pool::CryptoPool;
 pub use post::Post;
 pub use sheet::{Draft, SHEET_DOMAIN, SheetContext};
-pub use step::PAYLOAD_DOMAIN;
+pub use step::{Engine, PAYLOAD_DOMAIN};
 pub use table::Sessions;
 
 use std::collections::BTreeSet;

@@ -65,6 +65,34 @@ pub(super) struct Stepped<O> {
     pub end: Option<Result<O, Abort>>,
 }
 
+/// An engine for a session, and what its first step led to, where it has taken that already.
+pub struct Engine<O> {
+    pub(super) party: Box<dyn Party<Output = O>>,
+    pub(super) first: Option<Stepped<O>>,
+}
+
+impl<O> Engine<O> {
+    /// Takes the first step of `party` here and now, for whoever has built it on the pool: the session, once it starts,
+    /// need not go there for it. `None` where the node takes no part in the session of `sheet`.
+    #[must_use]
+    pub fn started(
+        mut party: Box<dyn Party<Output = O>>,
+        sheet: &Arc<SheetContext>,
+        identity: &Arc<NodeIdentity>,
+        peers: &Arc<PeerBook>,
+    ) -> Option<Self> {
+        let first = Seat::of(sheet, identity, peers)?.start(party.as_mut());
+        Some(Self { party, first: Some(first) })
+    }
+}
+
+impl<O> From<Box<dyn Party<Output = O>>> for Engine<O> {
+    /// One that has not begun.
+    fn from(party: Box<dyn Party<Output = O>>) -> Self {
+        Self { party, first: None }
+    }
+}
+
 /// Who this node is in the session, and whose messages it takes.
 pub(super) struct Seat {
     pub me: PartyIndex,
@@ -74,6 +102,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// This node's seat, if it has one.
+    pub fn of(sheet: &Arc<SheetContext>, identity: &Arc<NodeIdentity>, peers: &Arc<PeerBook>) -> Option<Self> {
+        let me = sheet.sheet.index_of(identity.id())?;
+        Some(Self { me, sheet: Arc::clone(sheet), identity: Arc::clone(identity), peers: Arc::clone(peers) })
+    }
+
     /// Runs the engine's first step.
     pub fn start<O>(&self, party: &mut dyn Party<Output = O>) -> Stepped<O> {
         let mut stepped = Stepped { send: Vec::new(), dropped: Vec::new(), end: None };

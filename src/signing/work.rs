@@ -8,8 +8,7 @@ use super::requests::Waiter;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash};
 use crate::keys::Signature;
-use crate::protocol::Party;
-use crate::session::SheetContext;
+use crate::session::{Engine, SheetContext};
 use crate::storage::Durability;
 
 /// What a task that the actor started reports.
@@ -25,8 +24,8 @@ pub(super) enum Work {
     Relaunch(RequestKey),
     /// The clients of a request have waited long enough.
     Overdue { key: RequestKey, deadline_ms: u64 },
-    /// An engine is built.
-    Built { sheet: Arc<SheetContext>, result: Result<(Box<dyn Party<Output = Signature>>, u8), Code> },
+    /// An engine is built, and has taken its first step.
+    Built { sheet: Arc<SheetContext>, result: Result<(Engine<Signature>, u8), Code> },
     /// A request's content is durable, or must not run.
     Admitted { key: RequestKey, session: SheetHash, result: Result<Admission, Code> },
     /// A signature is verified and stored, or not.
