@@ -1,4 +1,8 @@
 //! A step of a session, as it runs on a blocking thread: check payload signatures, feed the engine, sign the answers.
+//!
+//! The link has authenticated the sender already. The signature comes first all the same, since it is what may convict
+//! him: a message that fails in an engine's oblivious-transfer checks tells its sender something of this node's secrets, and
+//! bans him. Were the engine asked first, one who does not sign could ask it again and again, and never be banned.
 
 use std::sync::Arc;
 
