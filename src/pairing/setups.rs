@@ -111,7 +111,7 @@ impl PairingState {
     async fn start(&mut self, myself: &ActorRef<PairingMsg>, peer: NodeId, context: SheetContext) {
         let (hash, sheet) = (context.hash, Arc::new(context));
         match self.engine(&sheet) {
-            Ok(party) => match self.sessions.start(sheet, party, None, myself.get_cell()).await {
+            Ok(party) => match self.sessions.start(sheet, party.into(), None, myself.get_cell()).await {
                 Ok(()) => {
                     tracing::info!(%peer, session = %hash, "pair setup begins");
                     self.book.started(peer);

@@ -8,7 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::pool::Panicked;
-use super::step::{Incoming, Seat, SignedOutgoing, Stepped};
+use super::step::{Engine, Incoming, Seat, SignedOutgoing, Stepped};
 use super::{Aborted, CryptoPool, Held, Outcome, Post, SessionEnd, SheetContext};
 use crate::clock::Clock;
 use crate::error::Code;
@@ -132,7 +132,7 @@ pub struct SessionArgs<O> {
     /// The agreed sheet.
     pub sheet: Arc<SheetContext>,
     /// The engine.
-    pub party: Box<dyn Party<Output = O>>,
+    pub engine: Engine<O>,
     /// Which messages wait for [`SessionMsg::Release`], if any do.
     pub hold: Option<Hold>,
 }
@@ -179,8 +179,8 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
         myself: ActorRef<SessionMsg<O>>,
         args: SessionArgs<O>,
     ) -> Result<SessionState<O>, ActorProcessingErr> {
-        let SessionArgs { kit, sheet, party, hold } = args;
-        let me = sheet.sheet.index_of(kit.identity.id()).ok_or("this node takes no part in the session")?;
+        let SessionArgs { kit, sheet, engine: Engine { party, first }, hold } = args;
+        let seat = Seat::of(&sheet, &kit.identity, &kit.peers).ok_or("this node takes no part in the session")?;
         let deadline_at = kit.clock.instant_of(sheet.sheet.deadline_ms);
         let target = myself.clone();
         let deadline = tokio::spawn(async move {
@@ -189,7 +189,6 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             let _ = target.cast(SessionMsg::Deadline);
         });
         let awaited = sheet.others(kit.identity.id()).collect();
-        let seat = Seat { me, sheet, identity: Arc::clone(&kit.identity), peers: Arc::clone(&kit.peers) };
         let held = hold.is_some().then(Vec::new);
         let mut state = SessionState {
             kit,
@@ -208,7 +207,14 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             ended: false,
             deadline,
         };
-        state.run(&myself, |seat, party| seat.start(party));
+        match (first, state.party.take()) {
+            // It comes as if from the pool, and before anything else.
+            (Some(stepped), Some(party)) => myself.cast(SessionMsg::Stepped(Ok(StepDone { party, stepped })))?,
+            (_, party) => {
+                state.party = party;
+                state.run(&myself, |seat, party| seat.start(party));
+            }
+        }
         Ok(state)
     }
 

@@ -36,7 +36,7 @@ pub use pool::CryptoPool;
 pub use post::Post;
 pub(crate) use recent::Recent;
 pub use sheet::{Draft, SHEET_DOMAIN, SheetContext};
-pub use step::PAYLOAD_DOMAIN;
+pub use step::{Engine, PAYLOAD_DOMAIN};
 pub use table::Sessions;
 
 use std::collections::BTreeSet;

@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use super::actor::REPORTED;
 use super::early::EarlyMessages;
-use super::{Hold, Intake, Post, Recent, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
+use super::{Engine, Hold, Intake, Post, Recent, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
-use crate::protocol::Party;
 use crate::supervision::{STUCK_AFTER, Watched};
 use crate::transport::Credit;
 use crate::wire::message::SessionBody;
@@ -159,12 +158,12 @@ impl<O: Send + 'static> Sessions<O> {
     pub async fn start(
         &mut self,
         sheet: Arc<SheetContext>,
-        party: Box<dyn Party<Output = O>>,
+        engine: Engine<O>,
         hold: Option<Hold>,
         supervisor: ActorCell,
     ) -> Result<(), SpawnErr> {
         let hash = sheet.hash;
-        let args = SessionArgs { kit: self.kit.clone(), sheet: Arc::clone(&sheet), party, hold };
+        let args = SessionArgs { kit: self.kit.clone(), sheet: Arc::clone(&sheet), engine, hold };
         let (actor, handle) =
             Actor::spawn_linked(None, Watched::new(SessionActor::default(), STUCK_AFTER), args, supervisor).await?;
         for early in self.early.take(hash) {

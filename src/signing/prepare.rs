@@ -1,6 +1,6 @@
 //! What happens to a request off the actor: reading the store, checking signatures, building engines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ use crate::policy::Policy;
 use crate::protocol::derivation::{Derived, derive};
 use crate::protocol::ecdsa_signing::EcdsaSigning;
 use crate::protocol::frost_signing::FrostSigning;
+use crate::protocol::pair::PairState;
 use crate::protocol::share::KeyShare;
 use crate::protocol::verify::verify;
 use crate::protocol::{Party, RunContext, rng};
 use crate::sabotage::{self, Flaw};
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
+use crate::session::{CryptoPool, Engine, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
@@ -158,7 +159,7 @@ impl Desk {
     /// Checks who asks, and reads all that the request needs.
     pub(super) async fn prepare(&self, request: SignRequest) -> Result<Prepared, Failure> {
         let desk = self.clone();
-        let authentic = self.args.pool.run(move || desk.authenticate(request)).await.map_err(|_| internal())??;
+        let authentic = self.args.pool.check(move || desk.authenticate(request)).await.map_err(|_| internal())??;
         self.read(authentic).await
     }
 
@@ -184,7 +185,7 @@ impl Desk {
             None => {
                 let certificate = self.certificate(&key).await?;
                 let derive = move || Ok::<_, Failure>((derived_key(&certificate, &request)?, request, certificate));
-                let (derived, request, certificate) = self.args.pool.run(derive).await.map_err(|_| internal())??;
+                let (derived, request, certificate) = self.args.pool.check(derive).await.map_err(|_| internal())??;
                 (request, certificate, derived)
             }
         };
@@ -216,7 +217,7 @@ impl Desk {
             Failure::new(Code::KeyNotFound, format!("there is no wallet {} on this node", key.wallet))
         })?;
         let peers = Arc::clone(&self.args.peers);
-        let decoded = self.args.pool.run(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
+        let decoded = self.args.pool.check(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
         let certificate = decoded.map_err(|_| internal())?.map(Arc::new).map_err(|error| {
             tracing::error!(wallet = %key.wallet, %error, "a stored wallet certificate is not valid");
             corrupt()
@@ -250,7 +251,7 @@ impl Desk {
         signature: [u8; 64],
     ) -> Result<(SheetContext, Prepared), Refusal> {
         let desk = self.clone();
-        let checked = self.args.pool.run(move || desk.open(from, announced, bytes, signature)).await;
+        let checked = self.args.pool.check(move || desk.open(from, announced, bytes, signature)).await;
         let forged = Refusal { code: Code::Internal, answer: None, genuine: false };
         let (sheet, authentic) = checked.map_err(|_| forged)??;
         let prepared = self.read(authentic).await?;
@@ -285,43 +286,35 @@ impl Desk {
         Ok((sheet, authentic))
     }
 
-    /// Builds this node's engine for a session, with the round from which its messages are held.
+    /// Builds this node's engine for a session and lets it take its first step, with the round from which its messages are
+    /// held.
     pub(super) async fn build(
         &self,
-        sheet: &SheetContext,
+        sheet: Arc<SheetContext>,
         prepared: Arc<Prepared>,
-    ) -> Result<(Box<dyn Party<Output = Signature>>, u8), Code> {
-        let me = sheet.sheet.index_of(self.args.identity.id()).ok_or(Code::Internal)?;
-        let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
-        if prepared.request.scheme() != Scheme::Ecdsa {
-            let build = move || {
-                let (request, derived) = (&prepared.request, &prepared.derived);
-                let message = request.message().to_vec();
-                FrostSigning::new(context, &prepared.share()?, derived, message, request.tweak(), rng::os())
-                    .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
-                    .map_err(|error| error.code())
-            };
-            return Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, FrostSigning::SHARE_ROUND));
-        }
-        let others: BTreeSet<NodeId> =
-            sheet.sheet.participants.iter().map(|p| p.node).filter(|&node| node != self.args.identity.id()).collect();
-        let states = self
-            .args
-            .pairing
-            .call(self.args.deadline, |reply| PairingMsg::States { peers: others, reply })
-            .await
-            .map_err(|_| Code::Internal)?
-            .map_err(|error| error.code())?;
-        let pairs: BTreeMap<PartyIndex, _> =
-            states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect();
+    ) -> Result<(Engine<Signature>, u8), Code> {
+        let is_ecdsa = prepared.request.scheme() == Scheme::Ecdsa;
+        let pairs = if is_ecdsa { Some(self.pairs(&sheet).await?) } else { None };
+        let (identity, peers) = (Arc::clone(&self.args.identity), Arc::clone(&self.args.peers));
         let build = move || {
-            let digest = prepared.request.message().try_into().map_err(|_| Code::MsgValidation)?;
-            let wallet = wallet_context(&prepared);
-            EcdsaSigning::new(&context, &prepared.share()?, pairs, &prepared.derived, &wallet, digest)
-                .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
-                .map_err(|error| error.code())
+            let me = sheet.sheet.index_of(identity.id()).ok_or(Code::Internal)?;
+            let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
+            let (party, share_round): (Box<dyn Party<Output = Signature>>, _) = match pairs {
+                Some(pairs) => (Box::new(ecdsa_party(&context, &prepared, pairs)?), EcdsaSigning::SHARE_ROUND),
+                None => (Box::new(frost_party(context, &prepared)?), FrostSigning::SHARE_ROUND),
+            };
+            let engine = Engine::started(party, &sheet, &identity, &peers).ok_or(Code::Internal)?;
+            Ok((engine, share_round))
         };
-        Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, EcdsaSigning::SHARE_ROUND))
+        self.args.pool.run(build).await.map_err(|_| Code::Internal)?
+    }
+
+    /// The pair states with all others of a session.
+    async fn pairs(&self, sheet: &SheetContext) -> Result<BTreeMap<PartyIndex, Arc<PairState>>, Code> {
+        let peers = sheet.others(self.args.identity.id()).collect();
+        let states = self.args.pairing.call(self.args.deadline, |reply| PairingMsg::States { peers, reply }).await;
+        let states = states.map_err(|_| Code::Internal)?.map_err(|error| error.code())?;
+        Ok(states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect())
     }
 
     /// Makes the request durable under its id, with the session that is to answer it, if what is on disk is still the
@@ -373,7 +366,7 @@ impl Desk {
     pub(super) async fn verify(&self, prepared: &Prepared, signature: Signature) -> Result<(), Failure> {
         let (public_key, message) = (prepared.derived.public_key, prepared.request.message().to_vec());
         let tweak = prepared.request.tweak();
-        let verified = self.args.pool.run(move || verify(&public_key, &message, tweak, &signature)).await;
+        let verified = self.args.pool.check(move || verify(&public_key, &message, tweak, &signature)).await;
         verified
             .map_err(|_| internal())?
             .map_err(|_| Failure::new(Code::SignatureVerification, "the signature does not verify"))
@@ -399,6 +392,26 @@ fn derived_key(certificate: &WalletCertificate, request: &SignRequest) -> Result
     let key = record.key(scheme).ok_or_else(|| not_found(scheme))?;
     derive(&key.group.public_key(), &record.chain_code, &request.path())
         .map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+/// This node's side of an ECDSA signature: work for the pool.
+fn ecdsa_party(
+    context: &RunContext,
+    prepared: &Prepared,
+    pairs: BTreeMap<PartyIndex, Arc<PairState>>,
+) -> Result<EcdsaSigning, Code> {
+    let digest = prepared.request.message().try_into().map_err(|_| Code::MsgValidation)?;
+    let wallet = wallet_context(prepared);
+    EcdsaSigning::new(context, &prepared.share()?, pairs, &prepared.derived, &wallet, digest)
+        .map_err(|error| error.code())
+}
+
+/// This node's side of any other signature: work for the pool.
+fn frost_party(context: RunContext, prepared: &Prepared) -> Result<FrostSigning, Code> {
+    let (request, derived) = (&prepared.request, &prepared.derived);
+    let message = request.message().to_vec();
+    FrostSigning::new(context, &prepared.share()?, derived, message, request.tweak(), rng::os())
+        .map_err(|error| error.code())
 }
 
 /// What binds an engine's run to the wallet and the generation of its key.

@@ -13,9 +13,8 @@ use super::work::Work;
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
 use crate::keys::Signature;
-use crate::protocol::Party;
 use crate::sabotage::{self, Flaw};
-use crate::session::{Aborted, Hold, SessionMsg, SheetContext};
+use crate::session::{Aborted, Engine, Hold, SessionMsg, SheetContext};
 use crate::storage::Durability;
 use crate::supervision::beside;
 
@@ -28,7 +27,7 @@ impl SigningState {
         self.admit(myself, &sheet, prepared.admission.clone());
         let desk = self.desk.clone();
         beside(myself, async move {
-            let result = desk.build(&sheet, prepared).await;
+            let result = desk.build(Arc::clone(&sheet), prepared).await;
             Work::Built { sheet, result }
         });
     }
@@ -82,7 +81,7 @@ impl SigningState {
         &mut self,
         myself: &ActorRef<SigningMsg>,
         sheet: Arc<SheetContext>,
-        result: Result<(Box<dyn Party<Output = Signature>>, u8), Code>,
+        result: Result<(Engine<Signature>, u8), Code>,
     ) {
         let hash = sheet.hash;
         if self.requests.of_session(hash).is_none() {
@@ -97,7 +96,7 @@ impl SigningState {
         });
         let started = match (called_off, result) {
             (Some(why), _) => Err(why),
-            (None, Ok((party, hold_from_round))) => {
+            (None, Ok((engine, hold_from_round))) => {
                 let hold = Hold {
                     from_round: hold_from_round,
                     // So a participant that dies leaves the coordinator free to do without it.
@@ -105,7 +104,7 @@ impl SigningState {
                     told: Arc::new(self.args.myself.clone()),
                 };
                 let hold = Some(hold).filter(|_| !sabotage::has(Flaw::ReleasesEarly));
-                let started = self.sessions.start(Arc::clone(&sheet), party, hold, myself.get_cell()).await;
+                let started = self.sessions.start(Arc::clone(&sheet), engine, hold, myself.get_cell()).await;
                 started.map_err(|error| {
                     tracing::error!(session = %hash, %error, "failed to start a session");
                     (Code::Internal, [me].into())

@@ -8,8 +8,7 @@ use super::requests::Waiter;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash};
 use crate::keys::Signature;
-use crate::protocol::Party;
-use crate::session::SheetContext;
+use crate::session::{Engine, SheetContext};
 use crate::storage::Durability;
 use crate::wire::message::SigningOutcome;
 
@@ -26,8 +25,8 @@ pub(super) enum Work {
     Relaunch(RequestKey),
     /// The clients of a request have waited long enough.
     Overdue { key: RequestKey, deadline_ms: u64 },
-    /// An engine is built.
-    Built { sheet: Arc<SheetContext>, result: Result<(Box<dyn Party<Output = Signature>>, u8), Code> },
+    /// An engine is built, and has taken its first step.
+    Built { sheet: Arc<SheetContext>, result: Result<(Engine<Signature>, u8), Code> },
     /// A request is on disk for a session, or something else is.
     Admitted { session: SheetHash, result: Result<Admitted, Code> },
     /// Some time has passed since the signers of an earlier session were asked about it.
