@@ -33,6 +33,8 @@ pub enum Flaw {
     WaitsInHandler,
     /// A link that is lost stays lost.
     NeverLinksAgain,
+    /// A node that has started does not ask its peers for handshakes.
+    AsksForNoHandshakes,
 }
 
 /// Whether the code has this flaw.

@@ -55,8 +55,12 @@ async fn outsider__should_not_disturb_a_signing_whatever_it_writes_to_inboxes() 
                 }
             }
         }
-        for subject in &subjects {
+        for (which, subject) in subjects.iter().enumerate() {
             assert_eq!(faults.inject(subject, &[turn; 100]), 1);
+            let asks = Frame::request(honest[1 - which]).encode().unwrap();
+            for _ in 0..20 {
+                assert_eq!(faults.inject(subject, &asks), 1);
+            }
         }
         check(&answer.await.unwrap(), &request);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::error::Failure;
-use quorate::ids::SheetHash;
+use quorate::ids::{NodeId, SheetHash};
 use quorate::keygen::Generated;
 use quorate::session::Aborted;
 use quorate::signing::{AdmissionRecord, Signed};
@@ -20,6 +20,8 @@ pub type At = Duration;
 /// A run, after it was run.
 pub struct History {
     pub plan: Plan,
+    /// The ids of the nodes, by number.
+    pub ids: Vec<NodeId>,
     /// Who asked what, and what came of it.
     pub asked: Vec<Asked>,
     /// What went wrong, and when.

@@ -88,6 +88,7 @@ pub fn run(plan: Plan) -> History {
         let observed = observer.finish().await;
         let asked = run.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         History {
+            ids: run.nodes().map(|number| run.template.id(number)).collect(),
             plan: run.plan,
             asked,
             struck: run.struck,
