@@ -35,6 +35,8 @@ pub enum Flaw {
     NeverLinksAgain,
     /// A node that has started does not ask its peers for handshakes.
     AsksForNoHandshakes,
+    /// The store answers before the disk has what was written.
+    SyncsNothing,
 }
 
 /// Whether the code has this flaw.
