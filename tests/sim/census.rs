@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::history::{Asked, History, Outcome};
+use crate::liar::Lie;
 use crate::plan::{Ask, SignAsk};
 
 /// Counts of many runs.
@@ -13,6 +14,8 @@ pub struct Census {
     strikes: BTreeMap<String, u64>,
     /// How requests ended while faults struck.
     ends: BTreeMap<String, u64>,
+    /// What members that lie told.
+    lies: BTreeMap<Lie, u64>,
     /// The seeds of request ids for which two nodes told two signatures of the one content.
     two_signatures: Vec<u64>,
 }
@@ -23,6 +26,9 @@ impl Census {
         self.runs += 1;
         for (_, strike) in &history.plan.strikes {
             *self.strikes.entry(strike.kind()).or_default() += 1;
+        }
+        for (&lie, &count) in &history.lies {
+            *self.lies.entry(lie).or_default() += count;
         }
         let mut told: BTreeMap<(&str, &str), BTreeSet<[u8; 64]>> = BTreeMap::new();
         for Asked { ask, ended, afterwards, .. } in &history.asked {
@@ -38,10 +44,23 @@ impl Census {
     }
 }
 
+impl Census {
+    /// How many runs there were.
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// The lies that nobody told.
+    pub fn untold(&self) -> Vec<Lie> {
+        Lie::ALL.into_iter().filter(|lie| !self.lies.contains_key(lie)).collect()
+    }
+}
+
 impl fmt::Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} runs", self.runs)?;
         writeln!(f, "strikes: {:?}", self.strikes)?;
+        writeln!(f, "lies: {:?}", self.lies)?;
         writeln!(f, "requests meanwhile: {:?}", self.ends)?;
         write!(f, "request ids with two signatures of one content, by seed: {:?}", self.two_signatures)
     }

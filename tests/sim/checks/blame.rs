@@ -14,6 +14,10 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 
 pub fn check(history: &History) -> Found {
     let mut found = Found::new();
+    if history.plan.liar.is_some() {
+        // A member that lies makes others fail in every way: whom they accuse of it is a check of its own.
+        return found;
+    }
     for Asked { node, ask, ended, .. } in &history.asked {
         let Some((at, Outcome::Failed(failure))) = ended else { continue };
         let unfounded =
