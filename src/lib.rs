@@ -33,6 +33,7 @@ pub mod config;
 pub mod demo;
 pub mod error;
 pub mod gateway;
+mod halting;
 pub mod health;
 pub mod identity;
 pub mod ids;

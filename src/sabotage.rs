@@ -35,6 +35,10 @@ pub enum Flaw {
     WaitsInHandler,
     /// A link that is lost stays lost.
     NeverLinksAgain,
+    /// A node that has started does not ask its peers for handshakes.
+    AsksForNoHandshakes,
+    /// The store answers before the disk has what was written.
+    SyncsNothing,
 }
 
 /// Whether the code has this flaw.

@@ -11,6 +11,7 @@ use super::prepare::NotActivated;
 use super::run::{Phase, Run, Signature, answer};
 use super::work::Work;
 use crate::error::{Code, Failure};
+use crate::halting::{self, Place};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::protocol::keygen::KeygenOutput;
 use crate::session::{Outcome, SessionEnd, SessionMsg};
@@ -63,6 +64,7 @@ impl KeygenState {
                 run.phase = Phase::Committing;
                 run.commit.signed(me, signature);
                 run.own = Some(own);
+                halting::at(Place::Stored, &sheet.sheet, me);
                 self.sessions.post().tell_others(&sheet, || SessionBody::RecordSigned { signature });
                 self.certify(myself, session);
             }
@@ -135,6 +137,7 @@ impl KeygenState {
                 if self.run_of(session).is_some()
                     && let Some(run) = self.runs.remove(&wallet)
                 {
+                    halting::at(Place::Certified, &run.sheet.sheet, self.args.identity.id());
                     for asker in run.asked {
                         // Whoever asked may have gone.
                         let _ = asker.send(Ok(Some(Arc::clone(&certificate))));

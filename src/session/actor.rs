@@ -12,6 +12,7 @@ use super::step::{Engine, Incoming, Seat, SignedOutgoing, Stepped};
 use super::{Aborted, CryptoPool, Held, Outcome, Post, SessionEnd, SheetContext};
 use crate::clock::Clock;
 use crate::error::Code;
+use crate::halting::{self, Place};
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::NodeId;
 use crate::pairing::Bans;
@@ -233,6 +234,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
                 for message in state.held.take().unwrap_or_default() {
                     state.deliver(message);
                 }
+                state.comes_to(Place::Released);
                 state.complete(&myself);
             }
             SessionMsg::PeerDown(peer) => {
@@ -354,6 +356,7 @@ impl<O: Send + 'static> SessionState<O> {
         self.awaited = party.awaited().iter().filter_map(|&index| self.seat.sheet.sheet.node_at(index)).collect();
         self.party = Some(party);
         tracing::debug!(session = %self.seat.sheet.hash, round = self.round, awaited = ?self.awaited, "step");
+        self.comes_to(if matches!(stepped.end, Some(Ok(_))) { Place::Finished } else { Place::Round(self.round) });
         for (from, reason) in stepped.dropped {
             self.dropped += 1;
             tracing::debug!(session = %self.seat.sheet.hash, peer = %from, %reason, "message dropped");
@@ -480,6 +483,11 @@ impl<O: Send + 'static> SessionState<O> {
 }
 
 impl<O> SessionState<O> {
+    /// A place where tests have processes stand still.
+    fn comes_to(&self, place: Place) {
+        halting::at(place, &self.seat.sheet.sheet, self.kit.identity.id());
+    }
+
     /// Drops everything secret. An engine that waits for a place on the pool goes with its step; one that computes is
     /// dropped as soon as it is through.
     fn wipe(&mut self) {

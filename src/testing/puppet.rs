@@ -16,7 +16,7 @@ use crate::node::NodeArgs;
 use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient};
 use crate::session::{PAYLOAD_DOMAIN, SHEET_DOMAIN};
 use crate::supervision::{Deliver, Unavailable};
-use crate::transport::{Inbound, PeerEvent, Readiness, Services, TransportActor, TransportArgs, TransportMsg};
+use crate::transport::{Forgery, Inbound, PeerEvent, Readiness, Services, TransportActor, TransportArgs, TransportMsg};
 use crate::wire::message::{PeerMessage, SecretPayload, Service, SessionBody};
 use crate::wire::sheet::Sheet;
 
@@ -88,6 +88,7 @@ impl Puppet {
             services: Services { keygen: Arc::clone(&service), signing: Arc::clone(&service), pairing: service },
             listeners: vec![Arc::new(LinkWatch(links))],
             config: args.settings.link,
+            forgery: Forgery::default(),
         };
         let (transport, joined) = Actor::spawn(None, TransportActor, transport).await.unwrap();
         let (discovery, ttl) = (Arc::clone(&args.discovery), args.settings.lease_ttl);

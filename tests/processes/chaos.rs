@@ -23,7 +23,8 @@ use crate::proxy::{Passage, Proxy};
 use crate::verify::{assert_ecdsa, assert_eddsa};
 use crate::{LOOK_AGAIN, soon, until};
 
-const DIGEST: [u8; 32] = [0xc0; 32];
+/// What is signed.
+pub(crate) const DIGEST: [u8; 32] = [0xc0; 32];
 /// How many clients ask at a time.
 const CLIENTS: usize = 4;
 /// How many signatures a cluster makes with a node less before it counts as serving.
@@ -35,7 +36,8 @@ const SILENT: Duration = Duration::from_secs(10);
 /// A peer that is gone is told by the broker: at the next message for it, and there is a heartbeat each second.
 const GONE: Duration = Duration::from_secs(5);
 
-fn rounds() -> Option<usize> {
+/// How many rounds are to be done, if the environment says.
+pub(crate) fn rounds() -> Option<usize> {
     std::env::var("CHAOS_ROUNDS").ok().map(|rounds| rounds.parse().unwrap())
 }
 
@@ -114,13 +116,14 @@ impl Load {
 }
 
 #[derive(Clone)]
-struct Wallet {
-    ecdsa: bitcoin::secp256k1::PublicKey,
+pub(crate) struct Wallet {
+    ecdsa: Option<bitcoin::secp256k1::PublicKey>,
     eddsa: Vec<u8>,
 }
 
 impl Wallet {
-    async fn make(cluster: &Cluster) -> Self {
+    /// Makes the wallet `w`.
+    pub(crate) async fn make(cluster: &Cluster) -> Self {
         let request = KeygenRequest::builder("w".parse().unwrap()).sign_with(&cluster.files.initiator).unwrap();
         let wallet = cluster.client.keygen(&request).await.unwrap();
         let key = |scheme| {
@@ -128,12 +131,17 @@ impl Wallet {
             hex::decode(&key.public_key).unwrap()
         };
         let ecdsa = bitcoin::secp256k1::PublicKey::from_slice(&key(Scheme::Ecdsa)).unwrap();
-        Self { ecdsa, eddsa: key(Scheme::Ed25519) }
+        Self { ecdsa: Some(ecdsa), eddsa: key(Scheme::Ed25519) }
+    }
+
+    /// A wallet with an Ed25519 key.
+    pub(crate) const fn of_eddsa(eddsa: Vec<u8>) -> Self {
+        Self { ecdsa: None, eddsa }
     }
 }
 
 /// Asks until there is a signature, and verifies it.
-async fn sign(client: &Client, wallet: &Wallet, request: &SignRequest) -> String {
+pub(crate) async fn sign(client: &Client, wallet: &Wallet, request: &SignRequest) -> String {
     let asking = async {
         loop {
             if let Some(signature) = ask(client, wallet, request).await {
@@ -146,12 +154,14 @@ async fn sign(client: &Client, wallet: &Wallet, request: &SignRequest) -> String
 }
 
 /// Asks once. Nothing, where asking again may help.
-async fn ask(client: &Client, wallet: &Wallet, request: &SignRequest) -> Option<String> {
+pub(crate) async fn ask(client: &Client, wallet: &Wallet, request: &SignRequest) -> Option<String> {
     match client.sign(request).await {
         Ok(signed) => {
             let signature = hex::decode(&signed.signature).unwrap();
             match request.scheme() {
-                Scheme::Ecdsa => assert_ecdsa(&wallet.ecdsa, &DIGEST, &signature, signed.recovery.unwrap()),
+                Scheme::Ecdsa => {
+                    assert_ecdsa(&wallet.ecdsa.unwrap(), &DIGEST, &signature, signed.recovery.unwrap());
+                }
                 Scheme::Ed25519 | Scheme::Bip340 => assert_eddsa(&wallet.eddsa, &DIGEST, &signature),
             }
             Some(signed.signature)
@@ -162,8 +172,8 @@ async fn ask(client: &Client, wallet: &Wallet, request: &SignRequest) -> Option<
             assert!(may_pass, "{}: {failure}", request.request_id());
             None
         }
-        // The node that had it is gone: another one has it next.
-        Err(ClientError::Timeout | ClientError::Nobody) => None,
+        // The node that had it is gone, or the broker: another one has it next.
+        Err(ClientError::Timeout | ClientError::Nobody | ClientError::Broker(_)) => None,
         Err(error) => panic!("{}: {error}", request.request_id()),
     }
 }
@@ -185,11 +195,16 @@ async fn noticed(cluster: &Cluster, victim: usize, what: &str, limit: Duration, 
     assert!(took < limit, "{what}: noticed after {took:?}");
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Fault {
+/// What is done to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
     Kill,
     Freeze,
     Stop,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 3] = [Self::Kill, Self::Freeze, Self::Stop];
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +213,7 @@ async fn clients__should_be_served_whatever_is_done_to_a_node() {
     let mut cluster = Cluster::of_ours(server, Files::new(Algorithm::Ed25519), "").await;
     let wallet = Wallet::make(&cluster).await;
     let mut signed = 0;
-    for (act, (fault, victim)) in acts(&[Fault::Kill, Fault::Freeze, Fault::Stop]).into_iter().enumerate() {
+    for (act, (fault, victim)) in acts(&Fault::ALL).into_iter().enumerate() {
         let load = Load::start(&cluster, &wallet, &format!("act{act}"));
         load.goes_on("all is well").await;
         let since = Instant::now();
@@ -217,6 +232,29 @@ async fn clients__should_be_served_whatever_is_done_to_a_node() {
         }
         cluster.until_complete().await;
         load.goes_on(&format!("{what}: it is back")).await;
+        signed += load.end(&cluster, &wallet).await;
+    }
+    println!("{signed} requests were signed");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients__should_be_served_again_when_the_broker_comes_back_with_or_without_its_data() {
+    let server = NatsServer::start().await.unwrap();
+    let mut cluster = Cluster::of_ours(server, Files::new(Algorithm::Ed25519), "").await;
+    let wallet = Wallet::make(&cluster).await;
+    let mut signed = 0;
+    for (act, keeps_data) in [true, false].repeat(rounds().unwrap_or(1)).into_iter().enumerate() {
+        let load = Load::start(&cluster, &wallet, &format!("broker{act}"));
+        load.goes_on("all is well").await;
+        let since = Instant::now();
+        // Killed: neither nodes nor clients are told.
+        cluster.server.restart(keeps_data).await.unwrap();
+        let down = since.elapsed();
+        load.goes_on("the broker is back").await;
+        println!("broker killed, data kept: {keeps_data}: away for {down:?}, served after {:?}", since.elapsed());
+        cluster.until_complete().await;
+        load.goes_on("all is well again").await;
         signed += load.end(&cluster, &wallet).await;
     }
     println!("{signed} requests were signed");
@@ -312,7 +350,7 @@ async fn clients__should_be_served_while_the_disk_of_a_node_is_full_or_read_only
         return;
     };
     files.configure(&server.url(), "");
-    let within = Some((POOR, disk.within(files.path())));
+    let within = [(POOR, disk.within(files.path()))].into();
     let mut cluster = Cluster::start_within(server, files, "tested", &["-c", "quorate.toml"], within).await;
     let wallet = Wallet::make(&cluster).await;
     let load = Load::start(&cluster, &wallet, "disk");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::history::{Asked, History};
+use crate::liar::Lie;
 
 /// Counts of many runs.
 #[derive(Default)]
@@ -12,6 +13,8 @@ pub struct Census {
     strikes: BTreeMap<String, u64>,
     /// How requests ended while faults struck.
     ends: BTreeMap<String, u64>,
+    /// What members that lie told.
+    lies: BTreeMap<Lie, u64>,
 }
 
 impl Census {
@@ -21,6 +24,9 @@ impl Census {
         for (_, strike) in &history.plan.strikes {
             *self.strikes.entry(strike.kind()).or_default() += 1;
         }
+        for (&lie, &count) in &history.lies {
+            *self.lies.entry(lie).or_default() += count;
+        }
         for Asked { ended, afterwards, .. } in &history.asked {
             if let Some((_, outcome)) = ended.as_ref().filter(|_| !afterwards) {
                 *self.ends.entry(outcome.kind()).or_default() += 1;
@@ -29,10 +35,23 @@ impl Census {
     }
 }
 
+impl Census {
+    /// How many runs there were.
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// The lies that nobody told.
+    pub fn untold(&self) -> Vec<Lie> {
+        Lie::ALL.into_iter().filter(|lie| !self.lies.contains_key(lie)).collect()
+    }
+}
+
 impl fmt::Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} runs", self.runs)?;
         writeln!(f, "strikes: {:?}", self.strikes)?;
+        writeln!(f, "lies: {:?}", self.lies)?;
         write!(f, "requests meanwhile: {:?}", self.ends)
     }
 }

@@ -15,7 +15,7 @@ use crate::{checks, plan::Plan, run};
 const TRIES: u64 = 25;
 
 /// Each flaw, the checkers of which one must complain, and the first seed that is tried: one that is known to show it soon.
-const FLAWS: [(Flaw, &[&str], u64); 14] = [
+const FLAWS: [(Flaw, &[&str], u64); 16] = [
     (Flaw::TakesReplays, &["nothing_twice"], 0),
     (Flaw::ForgetsBans, &["bans"], 21),
     (Flaw::ForgetsAdmissions, &["one_signature"], 21),
@@ -30,6 +30,8 @@ const FLAWS: [(Flaw, &[&str], u64); 14] = [
     (Flaw::BlamesNobody, &["blame"], 3),
     (Flaw::WaitsInHandler, &["bystanders"], 1),
     (Flaw::NeverLinksAgain, &["recovery"], 5),
+    (Flaw::AsksForNoHandshakes, &["blame"], 628),
+    (Flaw::SyncsNothing, &["one_signature", "bans", "one_generation", "recovery"], 0),
 ];
 
 #[test]

@@ -69,6 +69,7 @@ static ENDS: LazyLock<Ends> = LazyLock::new(|| {
 fn frames() -> Vec<Vec<u8>> {
     let ends = &*ENDS;
     let mut frames = vec![
+        Frame::request(node(2)),
         Frame::handshake(node(1), FrameKind::Init, LINK, ends.init.clone()),
         Frame::handshake(node(2), FrameKind::Response, LINK, ends.response.clone()),
     ];

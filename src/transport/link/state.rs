@@ -109,6 +109,10 @@ impl Link {
     pub(super) fn receive(&mut self, frame: &Frame, reserved: bool, now: Duration) -> Step {
         let mut commands = Vec::new();
         match (frame.kind, frame.records.as_slice()) {
+            (FrameKind::Request, _) => match self.handshakes.ask() {
+                Ok(()) => commands.extend(self.wake(now)?),
+                Err(refused) => commands.push(Command::Drop(refused.into())),
+            },
             (FrameKind::Init, [init]) => {
                 let present = self.current.as_ref().map(|current| current.peer);
                 commands.push(match self.handshakes.answer(frame.link, init, present, now) {
@@ -119,8 +123,13 @@ impl Link {
             (FrameKind::Response, [response]) => match self.handshakes.finish(frame.link, response, now) {
                 Ok(peer) => {
                     self.still_same_life(peer)?;
-                    self.next_beat = now;
-                    commands.extend(self.wake(now)?);
+                    if self.wants_keys(now) {
+                        self.next_beat = now;
+                        commands.extend(self.wake(now)?);
+                    } else {
+                        // Somebody asked for it: the peer lives the life that it lived.
+                        self.handshakes.discard(frame.link);
+                    }
                 }
                 Err(refused) => commands.push(Command::Drop(refused.into())),
             },
@@ -305,8 +314,9 @@ impl Link {
         })
     }
 
+    /// Whether this side wants a handshake: one without keys does, and the initiator when they are worn.
     fn wants_keys(&self, now: Duration) -> bool {
-        self.current.is_none() || self.keys_worn(1, now)
+        self.current.is_none() || (self.handshakes.is_initiator() && self.keys_worn(1, now))
     }
 
     /// A responder writes to no session before the initiator has proved itself in it.
