@@ -21,6 +21,8 @@ pub enum Flaw {
     IgnoresDeadlines,
     /// A node whose share of a signature has left gives way to another session for the same request.
     GivesWayAfterRelease,
+    /// A node whose share has left for a session that failed does not ask what became of it.
+    AsksNobody,
     /// A client that asks for what is at work already is not remembered.
     DropsDuplicateWaiters,
     /// A wallet is certified with one signature too few.

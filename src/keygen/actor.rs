@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use super::Generated;
-use super::answering::Answering;
 use super::prepare::{Admitted, KeygenArgs};
 use super::run::{Phase, Run, answer};
 use super::settling::Unsettled;
@@ -17,7 +16,7 @@ use crate::protocol::keygen::KeygenOutput;
 use crate::registry::View;
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
-use crate::session::{Aborted, Causes, Intake, SessionEnd, Sessions};
+use crate::session::{Aborted, Answering, Causes, Intake, SessionEnd, Sessions};
 use crate::supervision::{beside, heard_as};
 use crate::transport::{Inbound, PeerEvent};
 use crate::wallet::WalletCertificate;
@@ -274,6 +273,8 @@ impl KeygenState {
                 }
                 self.sessions.route(session, from, body, credit);
             }
+            // Signing gets these.
+            PeerMessage::SigningQuery { .. } | PeerMessage::SigningReply { .. } => {}
         }
     }
 

@@ -179,7 +179,7 @@ impl KeygenState {
             }
             Phase::Storing => run.phase = Phase::FailedStoring,
             Phase::Session => {
-                self.sessions.tell(session, SessionMsg::Cancel(code));
+                self.sessions.tell(session, SessionMsg::cancel(code));
                 self.runs.remove(&wallet);
             }
             Phase::Committing => {

@@ -14,7 +14,6 @@
 //! and it sets the share aside and frees the name.
 
 mod actor;
-mod answering;
 mod commit;
 mod committing;
 mod coordinate;

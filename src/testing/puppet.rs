@@ -8,7 +8,6 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::{PATIENCE, Probe, ProbeInbox};
 use crate::error::Code;
@@ -173,7 +172,7 @@ impl Puppet {
     ) -> SessionBody {
         let header = [round, me.get(), to.map_or(0, PartyIndex::get)];
         let signature = self.args.identity.sign(PAYLOAD_DOMAIN, &[&session.0, &header, payload]);
-        SessionBody::Round { round, to, payload: SecretPayload(Zeroizing::new(payload.to_vec())), signature }
+        SessionBody::Round { round, to, payload: SecretPayload(payload.to_vec().into()), signature }
     }
 
     /// The next message that `pick` makes something of. The others are passed over and lost.

@@ -27,6 +27,8 @@ pub const MAX_RECORD_BYTES: usize = 65_535;
 pub const MAX_RECORDS: usize = 5;
 /// The longest encoded frame, in bytes: the longest peer message, and room for records' tags and the header.
 pub const MAX_FRAME_BYTES: usize = MAX_PEER_MESSAGE_BYTES + 1024;
+/// What a frame takes besides its records at most, in bytes.
+const HEADER_BYTES: usize = 160;
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +85,8 @@ impl Frame {
     /// # Errors
     /// When it is longer than [`MAX_FRAME_BYTES`].
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(self, MAX_FRAME_BYTES)
+        let records = self.records.iter().map(|record| record.len()).sum::<usize>();
+        codec::encode_expecting(self, records.saturating_add(HEADER_BYTES), MAX_FRAME_BYTES)
     }
 
     /// Decodes a frame and checks its form; nothing in it is authenticated.

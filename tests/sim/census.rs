@@ -1,11 +1,10 @@
 //! What many runs were made of: whoever reads that all promises were kept, should see how often they were tried.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::history::{Asked, History, Outcome};
+use crate::history::{Asked, History};
 use crate::liar::Lie;
-use crate::plan::{Ask, SignAsk};
 
 /// Counts of many runs.
 #[derive(Default)]
@@ -16,8 +15,6 @@ pub struct Census {
     ends: BTreeMap<String, u64>,
     /// What members that lie told.
     lies: BTreeMap<Lie, u64>,
-    /// The seeds of request ids for which two nodes told two signatures of the one content.
-    two_signatures: Vec<u64>,
 }
 
 impl Census {
@@ -30,17 +27,11 @@ impl Census {
         for (&lie, &count) in &history.lies {
             *self.lies.entry(lie).or_default() += count;
         }
-        let mut told: BTreeMap<(&str, &str), BTreeSet<[u8; 64]>> = BTreeMap::new();
-        for Asked { ask, ended, afterwards, .. } in &history.asked {
-            if let (Ask::Sign(SignAsk { wallet, request, .. }), Some((_, Outcome::Signed(signed)))) = (ask, ended) {
-                told.entry((wallet, request)).or_default().insert(signed.signature.to_bytes());
-            }
+        for Asked { ended, afterwards, .. } in &history.asked {
             if let Some((_, outcome)) = ended.as_ref().filter(|_| !afterwards) {
                 *self.ends.entry(outcome.kind()).or_default() += 1;
             }
         }
-        let of_two = told.values().filter(|signatures| signatures.len() > 1);
-        self.two_signatures.extend(of_two.map(|_| history.plan.seed));
     }
 }
 
@@ -61,7 +52,6 @@ impl fmt::Display for Census {
         writeln!(f, "{} runs", self.runs)?;
         writeln!(f, "strikes: {:?}", self.strikes)?;
         writeln!(f, "lies: {:?}", self.lies)?;
-        writeln!(f, "requests meanwhile: {:?}", self.ends)?;
-        write!(f, "request ids with two signatures of one content, by seed: {:?}", self.two_signatures)
+        write!(f, "requests meanwhile: {:?}", self.ends)
     }
 }

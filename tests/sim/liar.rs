@@ -249,7 +249,7 @@ impl Mouth {
                         let half = payload.len() / 2;
                         payload.truncate(half);
                     }
-                    (Lie::Oversize, _) => payload.resize(OVERSIZE, 0xee),
+                    (Lie::Oversize, _) => payload = vec![0xee; OVERSIZE].into(),
                     (Lie::WrongRound, _) => round = if self.random.random_bool(0.5) { round + 1 } else { 200 },
                     (Lie::WrongRecipient, _) => {
                         let other = self.random.random_range(1..=self.everybody.len()) as u8;

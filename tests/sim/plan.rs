@@ -185,11 +185,6 @@ impl Plan {
     pub fn threshold(&self) -> Threshold {
         Threshold::new(self.signers, self.parties).unwrap()
     }
-
-    /// Whether nothing but delays, duplicates and another order happens.
-    pub fn is_quiet(&self) -> bool {
-        self.strikes.is_empty() && self.liar.is_none() && self.network.loss == 0.0 && self.network.corruption == 0.0
-    }
 }
 
 impl Strike {

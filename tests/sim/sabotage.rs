@@ -15,7 +15,7 @@ use crate::{checks, plan::Plan, run};
 const TRIES: u64 = 25;
 
 /// Each flaw, the checkers of which one must complain, and the first seed that is tried: one that is known to show it soon.
-const FLAWS: [(Flaw, &[&str], u64); 15] = [
+const FLAWS: [(Flaw, &[&str], u64); 16] = [
     (Flaw::TakesReplays, &["nothing_twice"], 0),
     (Flaw::ForgetsBans, &["bans"], 21),
     (Flaw::ForgetsAdmissions, &["one_signature"], 21),
@@ -23,6 +23,7 @@ const FLAWS: [(Flaw, &[&str], u64); 15] = [
     (Flaw::ReleasesEarly, &["one_signature"], 7),
     (Flaw::IgnoresDeadlines, &["deadlines", "recovery"], 9),
     (Flaw::GivesWayAfterRelease, &["one_signature"], 32),
+    (Flaw::AsksNobody, &["one_signature"], 235),
     (Flaw::DropsDuplicateWaiters, &["ends"], 0),
     (Flaw::CertifiesWithoutAll, &["one_generation", "recovery"], 3),
     (Flaw::SetsAsideTooEarly, &["one_generation", "recovery"], 20),

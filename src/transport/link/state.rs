@@ -19,7 +19,7 @@ use crate::ids::NodeId;
 use crate::transport::DownReason;
 use crate::transport::broker::PublishError;
 use crate::transport::config::LinkConfig;
-use crate::transport::noise::{Content, Hello, LinkKeys, NoiseError, Opened, Session};
+use crate::transport::noise::{Content, Hello, LinkKeys, NoiseError, Opened, Plaintext, Session};
 use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::message::{MAX_LISTED_NODES, PeerMessage};
 
@@ -150,7 +150,7 @@ impl Link {
         let Ok(bytes) = encode_message(message) else {
             return Ok(vec![Command::Drop(Dropped::TooLong)]);
         };
-        seal(self.me, &mut current.session, Content::Message, &bytes).map(|frame| vec![Command::Publish(frame)])
+        seal(self.me, &mut current.session, Content::Message, bytes).map(|frame| vec![Command::Publish(frame)])
     }
 
     /// From now on, this node says this about itself.
@@ -215,7 +215,9 @@ impl Link {
         let Ok(bytes) = Control::Goodbye.encode() else { return Vec::new() };
         let candidates = self.handshakes.candidates().iter_mut().map(|candidate| &mut candidate.session);
         let sessions = self.current.iter_mut().map(|current| &mut current.session).chain(candidates);
-        sessions.filter_map(|session| seal(self.me, session, Content::Control, &bytes).ok()).collect()
+        sessions
+            .filter_map(|session| seal(self.me, session, Content::Control, Plaintext::copy_of(&bytes)).ok())
+            .collect()
     }
 
     /// Wipes all keys.
@@ -329,14 +331,14 @@ impl Link {
         let candidates = self.handshakes.candidates().iter_mut().filter(|_| writes_candidates);
         let candidates = candidates.map(|candidate| &mut candidate.session);
         for session in self.current.iter_mut().map(|current| &mut current.session).chain(candidates) {
-            commands.push(Command::Publish(seal(self.me, session, Content::Control, &bytes)?));
+            commands.push(Command::Publish(seal(self.me, session, Content::Control, Plaintext::copy_of(&bytes))?));
         }
         Ok(())
     }
 }
 
-fn seal(me: NodeId, session: &mut Session, content: Content, bytes: &[u8]) -> Result<Vec<u8>, DownReason> {
-    let sealed = session.seal(content, bytes).map_err(|error| match error {
+fn seal(me: NodeId, session: &mut Session, content: Content, message: Plaintext) -> Result<Vec<u8>, DownReason> {
+    let sealed = session.seal(content, message).map_err(|error| match error {
         NoiseError::Exhausted => DownReason::KeysExpired,
         _ => DownReason::Engine,
     })?;

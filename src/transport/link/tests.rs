@@ -12,7 +12,7 @@ use super::*;
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
 use crate::secret::SecretBytes;
-use crate::transport::noise::{Content, Hello, Initiation, LinkKeys, Session};
+use crate::transport::noise::{Content, Hello, Initiation, LinkKeys, Plaintext, Session};
 use crate::transport::{DownReason, LinkConfig};
 use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::message::{PeerMessage, Service, SessionBody};
@@ -490,7 +490,7 @@ impl Peer {
     /// Says something authentic; gives what the link does about it.
     fn say(&mut self, content: Content, bytes: &[u8]) -> Step {
         let session = self.session.as_mut().unwrap();
-        let sealed = session.seal(content, bytes).unwrap();
+        let sealed = session.seal(content, Plaintext::copy_of(bytes)).unwrap();
         let frame = Frame::data(node(1), session.link(), sealed.counter, sealed.records);
         self.link.receive(&frame, false, Duration::ZERO)
     }
@@ -520,7 +520,7 @@ fn reserve__should_be_for_the_links_own_messages() {
     let mut peer = Peer::up();
     let session = peer.session.as_mut().unwrap();
     let mut receive = |content, bytes: &[u8]| {
-        let sealed = session.seal(content, bytes).unwrap();
+        let sealed = session.seal(content, Plaintext::copy_of(bytes)).unwrap();
         let frame = Frame::data(node(1), session.link(), sealed.counter, sealed.records);
         peer.link.receive(&frame, true, Duration::ZERO).unwrap()
     };
