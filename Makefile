@@ -7,8 +7,10 @@
 # make lint   formatting and clippy, warnings are errors
 # make doc    the API's documentation, warnings are errors
 # make bench  what operations cost, in release mode
-# make chaos  processes that are killed, frozen, cut off, without disk, while clients go on    (ROUNDS=2)
-# make soak   thousands of sessions, a third of them aborted, and nothing left behind          (SESSIONS=6000)
+# make chaos  processes that are killed, frozen, cut off, without disk, without broker, at any time and in each round
+#             (ROUNDS=2)
+# make soak   thousands of sessions, many of them aborted, in one process and in three: nothing is left behind
+#             (SESSIONS=6000)
 # make fuzz   libFuzzer on every parser that bytes from outside reach   (SECONDS=20 for each, TARGET=name for one)
 #
 # Each target installs the system packages that are missing, or says which they are. The tests and the cluster install a
@@ -49,10 +51,12 @@ doc: deps
 
 chaos: deps
 	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER && CHAOS_ROUNDS=$(or $(ROUNDS),2) \
-	$(CARGO) test --locked --test processes chaos:: -- --nocapture --test-threads=1
+	$(CARGO) test --locked --test processes -- --nocapture --test-threads=1 chaos:: kill_points::
 
 soak: deps
-	SOAK_SESSIONS=$(or $(SESSIONS),6000) $(CARGO) test --locked --test soak -- --nocapture
+	NATS_SERVER=$$(.cargo/nats-server) && export NATS_SERVER SOAK_SESSIONS=$(or $(SESSIONS),6000) && \
+	$(CARGO) test --locked --test soak -- --nocapture && \
+	$(CARGO) test --locked --test processes -- --nocapture soak::
 
 fuzz: deps
 	.cargo/fuzz $(SECONDS) $(TARGET)

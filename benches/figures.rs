@@ -42,7 +42,7 @@ fn main() {
         println!("note: built without optimisation; run `make bench` for figures that mean something");
     }
     engines();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = quorate::runtime::build().unwrap();
     runtime.block_on(cluster());
 }
 

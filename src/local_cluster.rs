@@ -21,6 +21,7 @@ use crate::registry::{MemoryDiscovery, View};
 use crate::secret::SecretBytes;
 use crate::session::CryptoPool;
 use crate::storage::{Argon2Params, KeySource, Owner, StorageArguments, StoreOptions};
+use crate::transport::Forgery;
 use crate::transport::memory::MemoryBroker;
 use crate::wire::request::{KeygenRequest, RequestError, SignRequest};
 
@@ -91,6 +92,7 @@ impl LocalCluster {
                 broker: Arc::new(broker.connect(name.as_str())),
                 discovery: Arc::new(discovery.clone()),
                 pool: pool.clone(),
+                forgery: Forgery::default(),
                 clock,
                 gateway: None,
                 health: None,

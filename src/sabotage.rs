@@ -19,8 +19,8 @@ pub enum Flaw {
     ReleasesEarly,
     /// A session takes no note of its deadline.
     IgnoresDeadlines,
-    /// A node whose share of a signature has left gives way to another session for the same request.
-    GivesWayAfterRelease,
+    /// A node whose share has left for a session that failed does not ask what became of it.
+    AsksNobody,
     /// A client that asks for what is at work already is not remembered.
     DropsDuplicateWaiters,
     /// A wallet is certified with one signature too few.
@@ -33,6 +33,10 @@ pub enum Flaw {
     WaitsInHandler,
     /// A link that is lost stays lost.
     NeverLinksAgain,
+    /// A node that has started does not ask its peers for handshakes.
+    AsksForNoHandshakes,
+    /// The store answers before the disk has what was written.
+    SyncsNothing,
 }
 
 /// Whether the code has this flaw.

@@ -15,7 +15,9 @@ use super::stop::Stop;
 use super::{Failed, protection};
 use crate::config::{Config, Environment, Flags, LogConfig, LogFormat, StorageKeySource, read_passphrase_file};
 use crate::node::NodeHandle;
+use crate::runtime;
 use crate::service::{LaunchError, Typed, launch};
+use crate::supervision::STUCK_AFTER;
 
 /// How long threads may take to end when the node has.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -60,8 +62,8 @@ impl StartArgs {
         }
         protection::settle(config.process)?;
         let secrets = self.secrets(&config)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failed::Work(error.into()))?;
+        let runtime = runtime::build().map_err(|error| Failed::Work(error.into()))?;
+        runtime::watch(runtime.handle().clone(), STUCK_AFTER * 2, hung).map_err(|error| Failed::Work(error.into()))?;
         let done = runtime.block_on(serve(&config, &environment, secrets));
         // A thread that hangs, as on a disk that does not answer, must not keep the process from ending.
         runtime.shutdown_timeout(LEAVE);
@@ -112,6 +114,12 @@ fn start_log(LogConfig { level, format }: LogConfig) {
         LogFormat::Pretty => log.try_init(),
         LogFormat::Json => log.json().try_init(),
     };
+}
+
+/// No thread is left that could run an actor, and none to end the node in good order.
+fn hung() {
+    tracing::error!("no actor has run for {} s: the process ends", STUCK_AFTER.as_secs() * 2);
+    std::process::exit(1);
 }
 
 async fn serve(config: &Config, environment: &Environment, secrets: Typed) -> Result<(), Failed> {

@@ -11,6 +11,7 @@ use super::prepare::NotActivated;
 use super::run::{Phase, Run, Signature, answer};
 use super::work::Work;
 use crate::error::{Code, Failure};
+use crate::halting::{self, Place};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::protocol::keygen::KeygenOutput;
 use crate::session::{Outcome, SessionEnd, SessionMsg};
@@ -42,9 +43,9 @@ impl KeygenState {
                 });
             }
             Outcome::Aborted(aborted) => {
-                let (code, culprits) = (aborted.code, aborted.culprits.clone());
+                let (code, culprits, said_by) = (aborted.code, aborted.culprits.clone(), aborted.reported_by);
                 self.last_abort = Some(aborted);
-                self.fail(myself, session, code, culprits);
+                self.fail(myself, session, code, culprits, said_by);
             }
         }
     }
@@ -63,6 +64,7 @@ impl KeygenState {
                 run.phase = Phase::Committing;
                 run.commit.signed(me, signature);
                 run.own = Some(own);
+                halting::at(Place::Stored, &sheet.sheet, me);
                 self.sessions.post().tell_others(&sheet, || SessionBody::RecordSigned { signature });
                 self.certify(myself, session);
             }
@@ -71,7 +73,7 @@ impl KeygenState {
                 // Nothing was written, so nothing is left to settle.
                 run.phase = Phase::Session;
                 self.sessions.post().abort(&sheet, code, &BTreeSet::new(), 0);
-                self.fail(myself, session, code, [me].into());
+                self.fail(myself, session, code, [me].into(), None);
             }
         }
     }
@@ -135,6 +137,7 @@ impl KeygenState {
                 if self.run_of(session).is_some()
                     && let Some(run) = self.runs.remove(&wallet)
                 {
+                    halting::at(Place::Certified, &run.sheet.sheet, self.args.identity.id());
                     for asker in run.asked {
                         // Whoever asked may have gone.
                         let _ = asker.send(Ok(Some(Arc::clone(&certificate))));
@@ -146,7 +149,7 @@ impl KeygenState {
             Err(NotActivated { code, culprit }) => {
                 if let Some((_, run)) = self.run_of(session) {
                     run.phase = Phase::Committing;
-                    self.fail(myself, session, code, culprit.into_iter().collect());
+                    self.fail(myself, session, code, culprit.into_iter().collect(), None);
                 } else {
                     self.not_settled(&wallet, code);
                 }
@@ -154,16 +157,19 @@ impl KeygenState {
         }
     }
 
-    /// A run ends without a wallet. Its clients are told; shares that are durable already stay, to be settled.
+    /// A run ends without a wallet. Its clients are told, also where it is only a peer that says so; shares that are durable
+    /// already stay, to be settled.
     pub(super) fn fail(
         &mut self,
         myself: &ActorRef<KeygenMsg>,
         session: SheetHash,
         code: Code,
         culprits: BTreeSet<NodeId>,
+        said_by: Option<NodeId>,
     ) {
         let Some((wallet, run)) = self.run_of(session) else { return };
-        let reason = format!("the key generation failed while it was {}", run.phase.name());
+        let said = said_by.map_or_else(String::new, |peer| format!(", as node {peer} says"));
+        let reason = format!("the key generation failed while it was {}{said}", run.phase.name());
         let (waiters, late) = (std::mem::take(&mut run.waiters), std::mem::take(&mut run.late));
         let asked = std::mem::take(&mut run.asked);
         match run.phase {
@@ -173,7 +179,7 @@ impl KeygenState {
             }
             Phase::Storing => run.phase = Phase::FailedStoring,
             Phase::Session => {
-                self.sessions.tell(session, SessionMsg::Cancel(code));
+                self.sessions.tell(session, SessionMsg::cancel(code));
                 self.runs.remove(&wallet);
             }
             Phase::Committing => {

@@ -115,7 +115,7 @@ impl KeygenState {
                 return Err(Code::SessionDuplicate);
             }
             waiters.append(&mut run.waiters);
-            self.sessions.tell(run.sheet.hash, SessionMsg::Cancel(Code::Superseded));
+            self.sessions.tell(run.sheet.hash, SessionMsg::cancel(Code::Superseded));
             self.runs.remove(wallet);
         }
         self.start(myself, Arc::new(sheet), prepared.content, waiters).await
@@ -131,7 +131,7 @@ impl KeygenState {
     ) -> Result<(), Code> {
         let started = match self.engine(&sheet) {
             Ok(party) => {
-                let started = self.sessions.start(Arc::clone(&sheet), party, None, myself.get_cell()).await;
+                let started = self.sessions.start(Arc::clone(&sheet), party.into(), None, myself.get_cell()).await;
                 started.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),

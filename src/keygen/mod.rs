@@ -16,7 +16,6 @@
 //! The same question is asked about wallets that came back out of a backup: see [`crate::wallet::Confirmation`].
 
 mod actor;
-mod answering;
 mod commit;
 mod committing;
 mod coordinate;

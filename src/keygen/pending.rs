@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::ids::{Scheme, SheetHash};
 use crate::secret::SecretBytes;
@@ -40,7 +39,7 @@ impl Pending {
         signature: [u8; 64],
         shares: &BTreeMap<Scheme, SecretBytes>,
     ) -> Self {
-        let wrap = |bytes: &SecretBytes| SecretPayload(Zeroizing::new(bytes.expose().to_vec()));
+        let wrap = |bytes: &SecretBytes| SecretPayload(bytes.expose().to_vec().into());
         let shares = shares.iter().map(|(&scheme, bytes)| (scheme, wrap(bytes))).collect();
         Self { session, content, record, signature, shares }
     }

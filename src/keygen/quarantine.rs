@@ -17,7 +17,7 @@ use crate::wire::message::{KeygenOutcome, PeerMessage};
 /// The most marks read at a time.
 const PAGE: usize = 256;
 /// How many wallets are asked about at a time: as many queries as a member answers at a time.
-const ASKED: usize = super::answering::MAX_ANSWERING;
+const ASKED: usize = crate::session::MAX_ANSWERING;
 
 /// The wallets in quarantine.
 #[derive(Default)]

@@ -27,7 +27,7 @@ use crate::signing::{SigningActor, SigningArgs, SigningMsg};
 use crate::storage::{KeySource, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts};
 use crate::supervision::{Address, Child, Deliver, RestartLimit, Unavailable, Verdict};
 use crate::transport::broker::Broker;
-use crate::transport::{Services, TransportActor, TransportArgs, TransportMsg};
+use crate::transport::{Forgery, Services, TransportActor, TransportArgs, TransportMsg};
 
 /// How long the root waits for an answer of a child.
 pub(super) const ASK: Duration = Duration::from_secs(5);
@@ -53,6 +53,8 @@ pub struct NodeArgs {
     pub discovery: Arc<dyn Discovery>,
     /// Where engines compute.
     pub pool: CryptoPool,
+    /// What tests make of what it says to its peers.
+    pub forgery: Forgery,
     /// The clock of deadlines.
     pub clock: Clock,
     /// How clients reach it, beside the calls of its handle.
@@ -528,6 +530,7 @@ impl NodeState {
                 Arc::new(to.signing.clone()),
             ],
             config: self.args.settings.link,
+            forgery: self.args.forgery.clone(),
         }
     }
 

@@ -64,7 +64,7 @@ impl PairingState {
         self.book.check_proposal(from, epoch)?;
         // Ours with the same peer gives way to the one of the lower id.
         for (&ours, _) in self.with.iter().filter(|(_, peer)| **peer == from) {
-            self.sessions.tell(ours, SessionMsg::Cancel(Code::Superseded));
+            self.sessions.tell(ours, SessionMsg::cancel(Code::Superseded));
         }
         Ok(context)
     }
@@ -111,7 +111,7 @@ impl PairingState {
     async fn start(&mut self, myself: &ActorRef<PairingMsg>, peer: NodeId, context: SheetContext) {
         let (hash, sheet) = (context.hash, Arc::new(context));
         match self.engine(&sheet) {
-            Ok(party) => match self.sessions.start(sheet, party, None, myself.get_cell()).await {
+            Ok(party) => match self.sessions.start(sheet, party.into(), None, myself.get_cell()).await {
                 Ok(()) => {
                     tracing::info!(%peer, session = %hash, "pair setup begins");
                     self.book.started(peer);

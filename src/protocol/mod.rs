@@ -29,10 +29,9 @@ pub mod verify;
 
 use std::collections::BTreeSet;
 
-use zeroize::Zeroizing;
-
 use crate::error::Code;
 use crate::ids::{PartyIndex, SheetHash};
+use crate::secret::SecretBuffer;
 
 /// What a run is bound to, whatever its protocol: the session, this party, and all parties (this one included).
 #[derive(Debug, Clone)]
@@ -69,7 +68,7 @@ pub struct Outgoing {
     /// The round it belongs to, from 1.
     pub round: u8,
     /// Its bytes: some rounds carry secret shares, so all are wiped after use.
-    pub payload: Zeroizing<Vec<u8>>,
+    pub payload: SecretBuffer,
 }
 
 /// Why a message was not taken. Dropping never ends the run: anybody could have sent it.

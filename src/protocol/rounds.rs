@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
 use super::fault::Fault;
 use super::slots::{Received, Slots};
@@ -84,6 +83,6 @@ pub(super) fn decode_all<T: DeserializeOwned>(
 /// One message to everybody else.
 pub(super) fn broadcast<T: Serialize, O>(round: u8, message: &T, max_bytes: usize) -> Result<Progress<O>, Fault> {
     let payload = codec::encode(message, max_bytes).map_err(|_| Fault::engine())?;
-    let outgoing = Outgoing { to: Recipient::All, round, payload: Zeroizing::new(payload) };
+    let outgoing = Outgoing { to: Recipient::All, round, payload: payload.into() };
     Ok(Progress { send: vec![outgoing], ..Progress::default() })
 }

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeroize::Zeroizing;
-
 use super::{Dropped, RunContext};
 use crate::ids::PartyIndex;
+use crate::secret::SecretBuffer;
 
 /// The payloads of one complete round, by sender.
-pub type Received = BTreeMap<PartyIndex, Zeroizing<Vec<u8>>>;
+pub type Received = BTreeMap<PartyIndex, SecretBuffer>;
 
 /// Takes at most one message per sender and round, from the open round on; hands out rounds when they are complete.
 ///
@@ -18,7 +17,7 @@ pub struct Slots {
     open_round: u8,
     last_round: u8,
     max_payload_bytes: usize,
-    slots: BTreeMap<(u8, PartyIndex), Zeroizing<Vec<u8>>>,
+    slots: BTreeMap<(u8, PartyIndex), SecretBuffer>,
 }
 
 impl Slots {
@@ -66,7 +65,7 @@ impl Slots {
         if self.slots.contains_key(&(round, from)) {
             return Err(Dropped::SlotTaken);
         }
-        self.slots.insert((round, from), Zeroizing::new(payload.to_vec()));
+        self.slots.insert((round, from), payload.to_vec().into());
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use crate::registry::{KvDiscovery, KvOptions};
 use crate::secret::SecretBytes;
 use crate::session::CryptoPool;
 use crate::storage::{Argon2Params, KeySource, Owner, StorageArguments, StorageError, StoreOptions};
+use crate::transport::Forgery;
 use crate::transport::nats::NatsBroker;
 
 /// A node was not started.
@@ -139,6 +140,7 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
         broker: Arc::new(broker),
         discovery: Arc::new(KvDiscovery::new(links, leases)),
         pool: CryptoPool::for_this_machine(),
+        forgery: Forgery::default(),
         clock: Clock::start(),
         gateway: Some(Gateway { settings: gateway_settings(config), connection: clients }),
         health,

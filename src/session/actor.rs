@@ -8,10 +8,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::pool::Panicked;
-use super::step::{Incoming, Seat, SignedOutgoing, Stepped};
+use super::step::{Engine, Incoming, Seat, SignedOutgoing, Stepped};
 use super::{Aborted, CryptoPool, Held, Outcome, Post, SessionEnd, SheetContext};
 use crate::clock::Clock;
 use crate::error::Code;
+use crate::halting::{self, Place};
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::NodeId;
 use crate::pairing::Bans;
@@ -43,8 +44,8 @@ pub enum SessionMsg<O> {
     Release,
     /// The link to a participant is lost.
     PeerDown(NodeId),
-    /// End the session with this code.
-    Cancel(Code),
+    /// End the session with this code, which is the fault of these nodes, if of any.
+    Cancel(Code, BTreeSet<NodeId>),
     /// The deadline has come.
     Deadline,
     /// A step on the blocking pool is through.
@@ -54,6 +55,14 @@ pub enum SessionMsg<O> {
     /// Panics in the handler: the harness proves supervision with it.
     #[cfg(any(test, feature = "testing"))]
     InjectPanic,
+}
+
+impl<O> SessionMsg<O> {
+    /// Ends the session with this code, which is nobody's fault.
+    #[must_use]
+    pub const fn cancel(code: Code) -> Self {
+        Self::Cancel(code, BTreeSet::new())
+    }
 }
 
 /// The engine, back from the pool, and what the step led to.
@@ -79,6 +88,8 @@ pub struct SessionSnapshot {
 pub struct Hold {
     /// Those of this round and later ones.
     pub from_round: u8,
+    /// Until the engine is through: nobody else can have an output before this node has.
+    pub until_finished: bool,
     /// Who hears, once, that there are such messages.
     pub told: Arc<dyn Deliver<Held>>,
 }
@@ -122,7 +133,7 @@ pub struct SessionArgs<O> {
     /// The agreed sheet.
     pub sheet: Arc<SheetContext>,
     /// The engine.
-    pub party: Box<dyn Party<Output = O>>,
+    pub engine: Engine<O>,
     /// Which messages wait for [`SessionMsg::Release`], if any do.
     pub hold: Option<Hold>,
 }
@@ -143,6 +154,7 @@ pub struct SessionState<O> {
     computing: BTreeSet<NodeId>,
     /// `None` once released, or where nothing has to be held.
     held: Option<Vec<SignedOutgoing>>,
+    told_of_held: bool,
     finished: Option<O>,
     dropped: u64,
     ended: bool,
@@ -168,8 +180,8 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
         myself: ActorRef<SessionMsg<O>>,
         args: SessionArgs<O>,
     ) -> Result<SessionState<O>, ActorProcessingErr> {
-        let SessionArgs { kit, sheet, party, hold } = args;
-        let me = sheet.sheet.index_of(kit.identity.id()).ok_or("this node takes no part in the session")?;
+        let SessionArgs { kit, sheet, engine: Engine { party, first }, hold } = args;
+        let seat = Seat::of(&sheet, &kit.identity, &kit.peers).ok_or("this node takes no part in the session")?;
         let deadline_at = kit.clock.instant_of(sheet.sheet.deadline_ms);
         let target = myself.clone();
         let deadline = tokio::spawn(async move {
@@ -178,7 +190,6 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             let _ = target.cast(SessionMsg::Deadline);
         });
         let awaited = sheet.others(kit.identity.id()).collect();
-        let seat = Seat { me, sheet, identity: Arc::clone(&kit.identity), peers: Arc::clone(&kit.peers) };
         let held = hold.is_some().then(Vec::new);
         let mut state = SessionState {
             kit,
@@ -191,12 +202,20 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
             step: None,
             computing: BTreeSet::new(),
             held,
+            told_of_held: false,
             finished: None,
             dropped: 0,
             ended: false,
             deadline,
         };
-        state.run(&myself, |seat, party| seat.start(party));
+        match (first, state.party.take()) {
+            // It comes as if from the pool, and before anything else.
+            (Some(stepped), Some(party)) => myself.cast(SessionMsg::Stepped(Ok(StepDone { party, stepped })))?,
+            (_, party) => {
+                state.party = party;
+                state.run(&myself, |seat, party| seat.start(party));
+            }
+        }
         Ok(state)
     }
 
@@ -215,6 +234,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
                 for message in state.held.take().unwrap_or_default() {
                     state.deliver(message);
                 }
+                state.comes_to(Place::Released);
                 state.complete(&myself);
             }
             SessionMsg::PeerDown(peer) => {
@@ -223,7 +243,7 @@ impl<O: Send + 'static> Actor for SessionActor<O> {
                     state.abort(&myself, Code::PeerUnavailable, culprits, None);
                 }
             }
-            SessionMsg::Cancel(code) => state.abort(&myself, code, BTreeSet::new(), None),
+            SessionMsg::Cancel(code, culprits) => state.abort(&myself, code, culprits, None),
             SessionMsg::Deadline if sabotage::has(Flaw::IgnoresDeadlines) => {}
             SessionMsg::Deadline => {
                 let culprits = state.late();
@@ -336,28 +356,41 @@ impl<O: Send + 'static> SessionState<O> {
         self.awaited = party.awaited().iter().filter_map(|&index| self.seat.sheet.sheet.node_at(index)).collect();
         self.party = Some(party);
         tracing::debug!(session = %self.seat.sheet.hash, round = self.round, awaited = ?self.awaited, "step");
+        self.comes_to(if matches!(stepped.end, Some(Ok(_))) { Place::Finished } else { Place::Round(self.round) });
         for (from, reason) in stepped.dropped {
             self.dropped += 1;
             tracing::debug!(session = %self.seat.sheet.hash, peer = %from, %reason, "message dropped");
         }
         for message in stepped.send {
             match (&mut self.held, &self.hold) {
-                (Some(held), Some(hold)) if message.message.round >= hold.from_round => {
-                    if held.is_empty() && hold.told.deliver(Held(self.seat.sheet.hash)).is_err() {
-                        tracing::debug!(session = %self.seat.sheet.hash, "nobody to release the last messages");
-                    }
-                    held.push(message);
-                }
+                (Some(held), Some(hold)) if message.message.round >= hold.from_round => held.push(message),
                 _ => self.deliver(message),
             }
         }
         match stepped.end {
             Some(Ok(output)) => {
                 self.finished = Some(output);
+                self.tell_of_held();
                 self.complete(myself);
             }
             Some(Err(abort)) => self.fail(myself, &abort).await,
-            None => self.feed(myself),
+            None => {
+                self.tell_of_held();
+                self.feed(myself);
+            }
+        }
+    }
+
+    /// Tells, once, that messages wait to be released.
+    fn tell_of_held(&mut self) {
+        let (Some(hold), Some(held)) = (&self.hold, &self.held) else { return };
+        let is_time = !held.is_empty() && (!hold.until_finished || self.finished.is_some());
+        if self.told_of_held || !is_time {
+            return;
+        }
+        self.told_of_held = true;
+        if hold.told.deliver(Held(self.seat.sheet.hash)).is_err() {
+            tracing::debug!(session = %self.seat.sheet.hash, "nobody to release the last messages");
         }
     }
 
@@ -389,11 +422,16 @@ impl<O: Send + 'static> SessionState<O> {
     }
 
     /// Who is to blame when the deadline has come: those of whom nothing has. What has come and is not computed yet, or is
-    /// not released, waits for this node.
+    /// not released, waits for this node. A coordinator that holds its messages back waits for the
+    /// others itself, and for what this node holds back.
     fn late(&self) -> BTreeSet<NodeId> {
         let come: BTreeSet<NodeId> =
             self.waiting.iter().map(|(message, _)| message.from).chain(self.computing.iter().copied()).collect();
-        let silent: BTreeSet<NodeId> = self.awaited.difference(&come).copied().collect();
+        let mut silent: BTreeSet<NodeId> = self.awaited.difference(&come).copied().collect();
+        let holds_back = self.held.as_ref().is_some_and(|held| !held.is_empty());
+        if self.hold.is_some() && (silent.len() > 1 || holds_back) {
+            silent.remove(&self.seat.sheet.sheet.coordinator);
+        }
         if silent.is_empty() { [self.seat.identity.id()].into() } else { silent }
     }
 
@@ -447,6 +485,11 @@ impl<O: Send + 'static> SessionState<O> {
 }
 
 impl<O> SessionState<O> {
+    /// A place where tests have processes stand still.
+    fn comes_to(&self, place: Place) {
+        halting::at(place, &self.seat.sheet.sheet, self.kit.identity.id());
+    }
+
     /// Drops everything secret. An engine that waits for a place on the pool goes with its step; one that computes is
     /// dropped as soon as it is through.
     fn wipe(&mut self) {

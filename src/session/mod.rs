@@ -13,11 +13,13 @@
 //! ```
 
 mod actor;
+mod answering;
 mod causes;
 mod early;
 mod intake;
 mod pool;
 mod post;
+mod recent;
 mod sheet;
 mod step;
 mod table;
@@ -25,12 +27,14 @@ mod table;
 mod tests;
 
 pub use actor::{Hold, SessionActor, SessionArgs, SessionKit, SessionMsg, SessionSnapshot};
+pub(crate) use answering::{Answering, MAX_ANSWERING};
 pub use causes::Causes;
 pub use intake::Intake;
 pub use pool::CryptoPool;
 pub use post::Post;
+pub(crate) use recent::Recent;
 pub use sheet::{Draft, SHEET_DOMAIN, SheetContext};
-pub use step::PAYLOAD_DOMAIN;
+pub use step::{Engine, PAYLOAD_DOMAIN};
 pub use table::Sessions;
 
 use std::collections::BTreeSet;

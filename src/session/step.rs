@@ -1,12 +1,15 @@
 //! A step of a session, as it runs on a blocking thread: check payload signatures, feed the engine, sign the answers.
+//!
+//! The link has authenticated the sender already. The signature comes first all the same, since it is what may convict
+//! him: a message that fails in an engine's oblivious-transfer checks tells its sender something of this node's secrets, and
+//! bans him. Were the engine asked first, one who does not sign could ask it again and again, and never be banned.
 
 use std::sync::Arc;
-
-use zeroize::Zeroizing;
 
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{NodeId, PartyIndex};
 use crate::protocol::{Abort, Dropped, Outgoing, Party, Recipient};
+use crate::secret::SecretBuffer;
 use crate::session::SheetContext;
 
 /// The signature domain of protocol payloads.
@@ -28,7 +31,7 @@ pub(super) struct Incoming {
     pub from: NodeId,
     pub round: u8,
     pub to: Option<PartyIndex>,
-    pub payload: Zeroizing<Vec<u8>>,
+    pub payload: SecretBuffer,
     pub signature: [u8; 64],
 }
 
@@ -66,6 +69,34 @@ pub(super) struct Stepped<O> {
     pub end: Option<Result<O, Abort>>,
 }
 
+/// An engine for a session, and what its first step led to, where it has taken that already.
+pub struct Engine<O> {
+    pub(super) party: Box<dyn Party<Output = O>>,
+    pub(super) first: Option<Stepped<O>>,
+}
+
+impl<O> Engine<O> {
+    /// Takes the first step of `party` here and now, for whoever has built it on the pool: the session, once it starts,
+    /// need not go there for it. `None` where the node takes no part in the session of `sheet`.
+    #[must_use]
+    pub fn started(
+        mut party: Box<dyn Party<Output = O>>,
+        sheet: &Arc<SheetContext>,
+        identity: &Arc<NodeIdentity>,
+        peers: &Arc<PeerBook>,
+    ) -> Option<Self> {
+        let first = Seat::of(sheet, identity, peers)?.start(party.as_mut());
+        Some(Self { party, first: Some(first) })
+    }
+}
+
+impl<O> From<Box<dyn Party<Output = O>>> for Engine<O> {
+    /// One that has not begun.
+    fn from(party: Box<dyn Party<Output = O>>) -> Self {
+        Self { party, first: None }
+    }
+}
+
 /// Who this node is in the session, and whose messages it takes.
 pub(super) struct Seat {
     pub me: PartyIndex,
@@ -75,6 +106,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// This node's seat, if it has one.
+    pub fn of(sheet: &Arc<SheetContext>, identity: &Arc<NodeIdentity>, peers: &Arc<PeerBook>) -> Option<Self> {
+        let me = sheet.sheet.index_of(identity.id())?;
+        Some(Self { me, sheet: Arc::clone(sheet), identity: Arc::clone(identity), peers: Arc::clone(peers) })
+    }
+
     /// Runs the engine's first step.
     pub fn start<O>(&self, party: &mut dyn Party<Output = O>) -> Stepped<O> {
         let mut stepped = Stepped { send: Vec::new(), dropped: Vec::new(), end: None };

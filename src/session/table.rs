@@ -1,6 +1,6 @@
 //! The running sessions of one coordinator actor: who runs, who ended, and what came too early.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, SpawnErr, SupervisionEvent};
@@ -9,17 +9,13 @@ use tokio::time::Instant;
 
 use super::actor::REPORTED;
 use super::early::EarlyMessages;
-use super::{Hold, Intake, Post, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
+use super::{Engine, Hold, Intake, Post, Recent, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
-use crate::protocol::Party;
 use crate::supervision::{STUCK_AFTER, Watched};
 use crate::transport::Credit;
 use crate::wire::message::SessionBody;
 use crate::wire::sheet::Sheet;
-
-/// How many ended sessions are remembered, so that their stragglers are not taken for early messages.
-const MAX_REMEMBERED: usize = 4096;
 
 struct Running<O> {
     actor: ActorRef<SessionMsg<O>>,
@@ -61,14 +57,14 @@ pub struct Sessions<O> {
     begun: BTreeMap<SheetHash, Begun>,
     by_actor: BTreeMap<ActorId, SheetHash>,
     early: EarlyMessages,
-    ended: BTreeSet<SheetHash>,
-    ended_order: VecDeque<SheetHash>,
+    /// So that their stragglers are not taken for early messages.
+    ended: Recent,
     dropped: u64,
 }
 
 impl<O> Drop for Sessions<O> {
     fn drop(&mut self) {
-        let running = self.running.values().filter(|running| !self.ended.contains(&running.sheet.hash));
+        let running = self.running.values().filter(|running| !self.ended.contains(running.sheet.hash));
         for sheet in running.map(|running| &running.sheet).chain(self.begun.values().map(|begun| &begun.sheet)) {
             self.announce_abort(sheet);
         }
@@ -86,8 +82,7 @@ impl<O> Sessions<O> {
             begun: BTreeMap::new(),
             by_actor: BTreeMap::new(),
             early: EarlyMessages::default(),
-            ended: BTreeSet::new(),
-            ended_order: VecDeque::new(),
+            ended: Recent::default(),
             dropped: 0,
         }
     }
@@ -163,12 +158,12 @@ impl<O: Send + 'static> Sessions<O> {
     pub async fn start(
         &mut self,
         sheet: Arc<SheetContext>,
-        party: Box<dyn Party<Output = O>>,
+        engine: Engine<O>,
         hold: Option<Hold>,
         supervisor: ActorCell,
     ) -> Result<(), SpawnErr> {
         let hash = sheet.hash;
-        let args = SessionArgs { kit: self.kit.clone(), sheet: Arc::clone(&sheet), party, hold };
+        let args = SessionArgs { kit: self.kit.clone(), sheet: Arc::clone(&sheet), engine, hold };
         let (actor, handle) =
             Actor::spawn_linked(None, Watched::new(SessionActor::default(), STUCK_AFTER), args, supervisor).await?;
         for early in self.early.take(hash) {
@@ -194,7 +189,7 @@ impl<O: Send + 'static> Sessions<O> {
         // faster participant has given up: all else answers to something.
         let announced = self.begun.contains_key(&session) || self.expected.contains_key(&session);
         let may_overtake = matches!(body, SessionBody::Round { .. } | SessionBody::Abort { .. });
-        let may_wait = (announced || may_overtake) && !self.ended.contains(&session);
+        let may_wait = (announced || may_overtake) && !self.ended.contains(session);
         if !may_wait || !self.early.put(session, from, body, credit, announced, now) {
             self.dropped += 1;
             tracing::debug!(peer = %from, %session, "message for no session");
@@ -235,7 +230,7 @@ impl<O: Send + 'static> Sessions<O> {
             begun.call_off(code, BTreeSet::new());
         }
         for running in self.running.values().filter(|running| condition(&running.sheet.sheet)) {
-            let _ = running.actor.cast(SessionMsg::Cancel(code));
+            let _ = running.actor.cast(SessionMsg::cancel(code));
         }
     }
 
@@ -244,14 +239,7 @@ impl<O: Send + 'static> Sessions<O> {
     pub fn ended(&mut self, session: SheetHash) {
         self.begun.remove(&session);
         self.dropped += u64::try_from(self.early.take(session).len()).unwrap_or(u64::MAX);
-        if self.ended.insert(session) {
-            self.ended_order.push_back(session);
-        }
-        while self.ended_order.len() > MAX_REMEMBERED {
-            if let Some(oldest) = self.ended_order.pop_front() {
-                self.ended.remove(&oldest);
-            }
-        }
+        self.ended.insert(session);
     }
 
     /// Takes note of a supervision event. If a session's actor is gone, joins it; if it will not have reported its end,
@@ -296,7 +284,7 @@ impl<O: Send + 'static> Sessions<O> {
     /// Whether a session of that name is about to start, runs or has run.
     #[must_use]
     pub fn knows(&self, session: SheetHash) -> bool {
-        self.begun.contains_key(&session) || self.running.contains_key(&session) || self.ended.contains(&session)
+        self.begun.contains_key(&session) || self.running.contains_key(&session) || self.ended.contains(session)
     }
 
     /// Messages that had no session and did not wait for one.

@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::{
     Aborted, CryptoPool, Hold, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd, SessionKit,
@@ -18,12 +17,12 @@ use crate::error::Code;
 use crate::ids::{NodeId, PartyIndex, Scheme, SessionId, SheetHash, Threshold};
 use crate::pairing::{BanError, Bans};
 use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient};
-use crate::session::Held;
+use crate::session::{Engine, Held};
 use crate::supervision::{Deliver, Unavailable};
 use crate::testing::{Bench, PATIENCE, Probe, ProbeInbox, Silence, eventually};
 use crate::transport::{Credit, TransportMsg};
 use crate::wire::message::{SecretPayload, Service, SessionBody};
-use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
+use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
 
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -39,7 +38,7 @@ impl Party for Greeter {
     type Output = ();
 
     fn start(&mut self) -> Result<Progress<()>, Abort> {
-        let hello = Outgoing { to: Recipient::All, round: 1, payload: Zeroizing::new(b"hello".to_vec()) };
+        let hello = Outgoing { to: Recipient::All, round: 1, payload: b"hello".to_vec().into() };
         Ok(Progress { send: vec![hello], ..Progress::default() })
     }
 
@@ -84,6 +83,25 @@ impl Deliver<Held> for Owner {
     }
 }
 
+/// The sheet of a session of all members that this one coordinates.
+fn bench_sheet(bench: &Bench, coordinator: usize) -> Sheet {
+    Sheet {
+        version: SHEET_VERSION,
+        cluster: bench.settings.cluster.clone(),
+        session: SessionId([1; 32]),
+        task: Task::Keygen {
+            wallet: "w".parse().unwrap(),
+            schemes: vec![Scheme::Ed25519],
+            threshold: bench.settings.threshold,
+            request: Vec::new(),
+        },
+        participants: bench.peers.committee(),
+        coordinator: bench.id(coordinator),
+        attempt: 1,
+        deadline_ms: bench.clock.now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap(),
+    }
+}
+
 /// A session of member 0 with the others.
 struct Rig {
     bench: Bench,
@@ -103,22 +121,18 @@ impl Rig {
 
     /// Starts a session that this member coordinates, on the pool of the bench; its messages are held, or not.
     async fn start_for(bench: Bench, hold: bool, coordinator: usize) -> Self {
-        let participants: Vec<Participant> = bench.peers.committee();
-        let sheet = Sheet {
-            version: SHEET_VERSION,
-            cluster: bench.settings.cluster.clone(),
-            session: SessionId([1; 32]),
-            task: Task::Keygen {
-                wallet: "w".parse().unwrap(),
-                schemes: vec![Scheme::Ed25519],
-                threshold: bench.settings.threshold,
-                request: Vec::new(),
-            },
-            participants: participants.clone(),
-            coordinator: bench.id(coordinator),
-            attempt: 1,
-            deadline_ms: bench.clock.now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap(),
-        };
+        Self::start_with(bench, hold, coordinator, |party, _, _| party.into()).await
+    }
+
+    /// As [`Rig::start_for`], with what is made of the engine before the session starts.
+    async fn start_with(
+        bench: Bench,
+        hold: bool,
+        coordinator: usize,
+        engine_of: impl FnOnce(Box<dyn Party<Output = ()>>, &Arc<SheetContext>, &Bench) -> Engine<()>,
+    ) -> Self {
+        let sheet = bench_sheet(&bench, coordinator);
+        let peer = sheet.participants[1].index;
         let sheet = Arc::new(SheetContext::propose(sheet, bench.identity(coordinator)).unwrap());
         let (to_transport, transport) = Probe::start().await;
         let (owner, ends) = mpsc::unbounded_channel();
@@ -126,10 +140,15 @@ impl Rig {
         let engine = Arc::new(());
         let post = Post::new(bench.id(0), Service::Pairing, to_transport);
         let session = sheet.hash;
+        let greeter = Greeter { peer, heard: false, _alive: Arc::clone(&engine) };
         let args = SessionArgs {
+            engine: engine_of(Box::new(greeter), &sheet, &bench),
             sheet,
-            party: Box::new(Greeter { peer: participants[1].index, heard: false, _alive: Arc::clone(&engine) }),
-            hold: hold.then(|| Hold { from_round: 1, told: Arc::clone(&owner) as Arc<dyn Deliver<Held>> }),
+            hold: hold.then(|| Hold {
+                from_round: 1,
+                until_finished: false,
+                told: Arc::clone(&owner) as Arc<dyn Deliver<Held>>,
+            }),
             kit: SessionKit {
                 post: post.clone(),
                 identity: Arc::clone(bench.identity(0)),
@@ -147,7 +166,7 @@ impl Rig {
     /// The peer says hello.
     fn greet(&self) {
         let signature = self.bench.identity(1).sign(PAYLOAD_DOMAIN, &[&self.session.0, &[1, 2, 0], b"hello"]);
-        let payload = SecretPayload(Zeroizing::new(b"hello".to_vec()));
+        let payload = SecretPayload(b"hello".to_vec().into());
         let body = SessionBody::Round { round: 1, to: None, payload, signature };
         self.actor.cast(SessionMsg::Peer { from: self.bench.id(1), body, credit: Credit::none() }).unwrap();
     }
@@ -158,6 +177,11 @@ impl Rig {
             Outcome::Done(()) => panic!("the session succeeded"),
         }
     }
+}
+
+/// An engine that has taken its first step.
+fn started(party: Box<dyn Party<Output = ()>>, sheet: &Arc<SheetContext>, bench: &Bench) -> Engine<()> {
+    Engine::started(party, sheet, bench.identity(0), &bench.peers).unwrap()
 }
 
 fn bench() -> Bench {
@@ -230,7 +254,7 @@ async fn engine__should_be_gone_with_its_session_when_it_waits_for_the_pool() {
     let bench = bench();
     let silence = Silence::of(&bench.pool, 1).await;
     let mut rig = Rig::start(bench, false).await;
-    rig.actor.cast(SessionMsg::Cancel(Code::Cancelled)).unwrap();
+    rig.actor.cast(SessionMsg::cancel(Code::Cancelled)).unwrap();
     assert_eq!(rig.aborted().await.code, Code::Cancelled);
     eventually("the engine is gone", async || Arc::strong_count(&rig.engine) == 1).await.unwrap();
     drop(silence);
@@ -256,4 +280,33 @@ async fn pool__should_not_take_more_than_its_width_when_callers_go() {
     assert!(timeout(Duration::from_millis(100), pool.run(|| ())).await.is_err());
     drop(release);
     timeout(PATIENCE, pool.run(|| ())).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session__should_go_on_from_the_step_that_its_engine_has_taken() {
+    for hold in [false, true] {
+        let mut rig = Rig::start_with(bench(), hold, 0, started).await;
+        rig.greet();
+        if hold {
+            rig.actor.cast(SessionMsg::Release).unwrap();
+        }
+        let outcome = timeout(PATIENCE, rig.ends.recv()).await.unwrap().unwrap();
+        assert!(matches!(outcome, Outcome::Done(())), "{outcome:?}");
+        // It has said hello, once.
+        rig.post.refuse(rig.bench.id(0), rig.session, Code::Cancelled);
+        let (to, body) = rig.transport.sent(rig.session).await;
+        assert!(to == rig.bench.id(1) && matches!(body, SessionBody::Round { round: 1, .. }), "{body:?}");
+        let (_, body) = rig.transport.sent(rig.session).await;
+        assert!(matches!(body, SessionBody::Refuse { .. }), "{body:?}");
+    }
+}
+
+#[test]
+fn engine__should_not_start_for_a_session_without_this_node() {
+    let bench = Bench::new(Threshold::new(2, 3).unwrap());
+    let mut sheet = bench_sheet(&bench, 1);
+    sheet.participants[0].node = NodeId(uuid::Uuid::from_u128(7));
+    let sheet = Arc::new(SheetContext::propose(sheet, bench.identity(1)).unwrap());
+    let greeter = Greeter { peer: sheet.sheet.participants[0].index, heard: false, _alive: Arc::new(()) };
+    assert!(Engine::started(Box::new(greeter), &sheet, bench.identity(0), &bench.peers).is_none());
 }

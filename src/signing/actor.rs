@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use super::Signed;
+use super::admission::RequestKey;
 use super::prepare::{Desk, Refusal, SigningArgs};
 use super::requests::{Requests, Waiter};
 use super::wallets::Wallets;
@@ -17,7 +18,7 @@ use crate::registry::View;
 use crate::sabotage::{self, Flaw};
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
-use crate::session::{Aborted, Causes, Held, Intake, SessionEnd, Sessions};
+use crate::session::{Aborted, Answering, Causes, Held, Intake, Recent, SessionEnd, Sessions};
 use crate::supervision::{beside, heard_as};
 use crate::transport::{Inbound, PeerEvent};
 use crate::wire::message::{PeerMessage, SessionBody};
@@ -104,6 +105,9 @@ pub struct SigningState {
     pub(super) sessions: Sessions<Signature>,
     pub(super) desk: Desk,
     pub(super) intake: Intake,
+    /// Sessions whose shares have not left this node, and will not.
+    pub(super) kept: Recent,
+    pub(super) answering: Answering,
     pub(super) turn: u64,
     pub(super) signed: u64,
     pub(super) aborted: u64,
@@ -128,6 +132,8 @@ impl Actor for SigningActor {
         Ok(SigningState {
             desk: Desk { args: args.clone(), wallets: Wallets::default() },
             intake: Intake::new(args.max_concurrent),
+            kept: Recent::default(),
+            answering: Answering::default(),
             sessions: Sessions::new(args.kit()),
             args,
             view,
@@ -154,6 +160,7 @@ impl Actor for SigningActor {
                     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
                 }
                 state.sessions.peer_down(peer);
+                state.signer_down(peer);
             }
             SigningMsg::Link(_) => {}
             SigningMsg::View(view) => state.view = view,
@@ -228,7 +235,18 @@ impl SigningState {
     /// A peer's message.
     fn peer(&mut self, myself: &ActorRef<SigningMsg>, inbound: Inbound) {
         let Inbound { from, message, credit } = inbound;
-        let PeerMessage::Session { session, body, .. } = message else { return };
+        let (session, body) = match message {
+            PeerMessage::Session { session, body, .. } => (session, body),
+            PeerMessage::SigningQuery { wallet, request, session } => {
+                self.asked(myself, from, RequestKey { wallet, request }, session);
+                return;
+            }
+            PeerMessage::SigningReply { session, outcome } => {
+                self.signer_says(myself, from, session, outcome);
+                return;
+            }
+            _ => return,
+        };
         match body {
             SessionBody::Propose { sheet, signature } => {
                 let at_work = self.sessions.len();
@@ -280,7 +298,12 @@ impl SigningState {
             Work::Relaunch(key) => self.launch(myself, &key),
             Work::Overdue { key, deadline_ms } => self.overdue(&key, deadline_ms),
             Work::Built { sheet, result } => self.built(myself, sheet, result).await,
-            Work::Admitted { key, session, result } => self.admitted(myself, &key, session, result),
+            Work::Admitted { session, result } => self.admitted(myself, session, result),
+            Work::StillAsking(session) => self.still_asking(session),
+            Work::LookedUp { to, session, outcome } => {
+                self.answering.done(to);
+                self.reply(to, session, outcome);
+            }
             Work::Stored { key, session, signature, durability, result } => {
                 self.stored(myself, key, session, signature, durability, result);
             }

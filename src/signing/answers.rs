@@ -24,6 +24,7 @@ impl SigningState {
             Outcome::Done(signature) => {
                 self.signed += 1;
                 let Some(request) = self.requests.of_session(end.session) else { return };
+                request.storing = true;
                 // Whoever answers a client must find the answer again after a power cut.
                 let durability = if request.waiters.is_empty() { Durability::Buffered } else { Durability::Synced };
                 let prepared = Arc::clone(&request.prepared);
@@ -46,9 +47,23 @@ impl SigningState {
             tracing::debug!(peer = %from, %session, "an answer from a node that takes no part");
             return;
         }
+        self.take_answer(myself, from, session, signature);
+    }
+
+    /// Checks and stores what `from` says is the answer to a session's request. The session is over.
+    pub(super) fn take_answer(
+        &mut self,
+        myself: &ActorRef<SigningMsg>,
+        from: NodeId,
+        session: SheetHash,
+        signature: Signature,
+    ) {
+        let Some(request) = self.requests.of_session(session) else { return };
         let (desk, prepared) = (self.desk.clone(), Arc::clone(&request.prepared));
-        self.sessions.tell(session, SessionMsg::Cancel(Code::Superseded));
-        request.session = None;
+        request.storing = true;
+        let left = request.session.take();
+        self.sessions.tell(session, SessionMsg::cancel(Code::Superseded));
+        self.leave(left);
         beside(myself, async move {
             let (key, durability) = (prepared.key.clone(), Durability::Synced);
             if desk.verify(&prepared, signature).await.is_err() {
@@ -92,7 +107,7 @@ impl SigningState {
             return;
         }
         if let Some(attempt) = request.session.as_ref().filter(|attempt| Some(attempt.sheet.hash) != session) {
-            self.sessions.tell(attempt.sheet.hash, SessionMsg::Cancel(Code::Superseded));
+            self.sessions.tell(attempt.sheet.hash, SessionMsg::cancel(Code::Superseded));
         }
         let public_key = request.prepared.derived.public_key;
         request.answer(&result.map(|()| Signed { signature, public_key, session }));
@@ -100,7 +115,9 @@ impl SigningState {
 
     /// A participant's claim that a request is answered does not hold.
     pub(super) fn false_answer(&mut self, myself: &ActorRef<SigningMsg>, key: RequestKey, from: NodeId) {
-        if self.requests.get_mut(&key).is_some_and(|request| request.session.is_some()) {
+        let Some(request) = self.requests.get_mut(&key) else { return };
+        request.storing = false;
+        if request.session.is_some() {
             // Another session has taken the request on in the meantime.
             return;
         }

@@ -1,5 +1,6 @@
 //! How a request of this node's clients gets its sessions, its retries, and its answer at the latest.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use super::Signed;
 use super::actor::{SigningMsg, SigningState};
 use super::admission::{Admission, RequestKey};
 use super::prepare::{Prepared, SigningArgs};
-use super::requests::{Attempt, Coordination, Next, Request, Timer, Waiter, after_abort, answer};
+use super::requests::{Attempt, Coordination, Next, Request, Timer, Waiter, after_abort, answer, waits_for_others};
 use super::work::Work;
 use crate::error::{Code, Failure};
-use crate::ids::SheetHash;
+use crate::ids::{NodeId, SheetHash};
 use crate::registry::{View, choose_quorum};
 use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, Draft, SheetContext};
@@ -36,7 +37,7 @@ impl SigningState {
                 let _ = reply.send(Err(conflict()));
                 return;
             }
-            Admission::New | Admission::Again => {}
+            Admission::New | Admission::Again(_) => {}
         }
         let deadline_ms = self.args.clock.deadline_ms(self.args.deadline);
         let overdue = self.overdue_later(myself, prepared.key.clone(), deadline_ms);
@@ -59,7 +60,7 @@ impl SigningState {
             waiters: vec![reply],
             session: None,
             coordination: Some(coordination),
-            admitted: false,
+            storing: false,
         };
         self.requests.insert(key.clone(), request);
         self.launch(myself, &key);
@@ -98,8 +99,8 @@ impl SigningState {
     pub(super) fn launch(&mut self, myself: &ActorRef<SigningMsg>, key: &RequestKey) {
         self.turn = self.turn.wrapping_add(1);
         let Some(request) = self.requests.get_mut(key) else { return };
-        if request.session.is_some() {
-            // A session of another node took it on in the meantime.
+        if request.session.is_some() || request.storing {
+            // A session of another node took it on in the meantime, or it has its answer.
             return;
         }
         let Some(coordination) = &mut request.coordination else { return };
@@ -114,9 +115,7 @@ impl SigningState {
                 self.run(myself, key, sheet);
             }
             Err(failure) => {
-                if let Some(request) = self.requests.remove(key) {
-                    request.answer(&Err(failure));
-                }
+                self.fail(key, &failure);
             }
         }
     }
@@ -128,9 +127,15 @@ impl SigningState {
         let peers = &self.args.peers;
         self.causes.count(aborted.code, &aborted.culprits, |culprit| peers.get(culprit).is_some());
         let Some(request) = self.requests.of_session(session) else { return };
-        request.session = None;
+        let left = request.session.take();
         let key = request.prepared.key.clone();
-        self.settle(myself, key, &aborted);
+        let elsewhere = left.as_ref().is_some_and(|attempt| waits_for_others(&aborted, &attempt.sheet));
+        self.leave(left);
+        if elsewhere {
+            self.fail(&key, &answer_elsewhere(&aborted));
+        } else {
+            self.settle(myself, key, &aborted);
+        }
     }
 
     /// A request has lost its session: try again, or tell the clients.
@@ -152,11 +157,14 @@ impl SigningState {
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 Work::Relaunch(key)
             }),
-            Next::Fail => {
-                if let Some(request) = self.requests.remove(&key) {
-                    request.answer(&Err(failure_of(aborted)));
-                }
-            }
+            Next::Fail => self.fail(&key, &failure_of(aborted)),
+        }
+    }
+
+    /// A request has failed.
+    fn fail(&mut self, key: &RequestKey, failure: &Failure) {
+        if let Some(request) = self.requests.remove(key) {
+            request.answer(&Err(failure.clone()));
         }
     }
 }
@@ -191,12 +199,30 @@ fn propose(
     SheetContext::draft(Draft { task, participants, attempt, deadline_ms }, &args.cluster, &args.identity)
 }
 
+/// How a client is told that the answer to its request may be with nodes that are away.
+fn answer_elsewhere(aborted: &Aborted) -> Failure {
+    let reason = format!(
+        "an earlier session may have signed this request, and its signer {} cannot be asked{}: ask again when it is back",
+        listed(&aborted.culprits),
+        said_by(aborted)
+    );
+    Failure { code: aborted.code, reason, culprits: aborted.culprits.clone() }
+}
+
+fn said_by(aborted: &Aborted) -> String {
+    aborted.reported_by.map_or_else(String::new, |peer| format!(", as node {peer} says"))
+}
+
+fn listed(nodes: &BTreeSet<NodeId>) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// How a client is told of a failed session.
 fn failure_of(aborted: &Aborted) -> Failure {
-    let said = aborted.reported_by.map_or_else(String::new, |peer| format!(", as node {peer} says"));
+    let said = said_by(aborted);
     let who = match aborted.culprits.len() {
         0 => String::new(),
-        _ => format!(" (node {})", aborted.culprits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        _ => format!(" (node {})", listed(&aborted.culprits)),
     };
     let what = match aborted.code {
         Code::PeerUnavailable => "a peer disappeared",

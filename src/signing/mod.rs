@@ -5,7 +5,8 @@
 //!                 │ policy, record, admission                     │
 //!                 │ quorum, sheet ───────── Propose ────────────▶ │ checks everything itself
 //!                 │ session ◀════════ rounds (sessions) ════════▶ │ session
-//!                 │   the last round is held until this node's admission record is durable
+//!                 │   the last round is held until this node's admission record is durable, and until the signers of an
+//!                 │   earlier session for the same request have said that it is over
 //!                 │ verify, store, answer                         │ store
 //! ```
 //!
@@ -18,6 +19,7 @@ mod admission;
 mod answers;
 mod check;
 mod coordinate;
+mod inquiry;
 mod prepare;
 mod requests;
 mod taking_part;
@@ -27,7 +29,7 @@ mod wallets;
 mod work;
 
 pub use actor::{SigningActor, SigningMsg, SigningSnapshot};
-pub use admission::{Admission, AdmissionRecord, RequestKey, admit};
+pub use admission::{Admission, AdmissionRecord, Again, Attempted, RequestKey, admit};
 pub use check::{MAX_DEADLINE_AHEAD_MS, check_against_record, check_against_request, check_frame};
 pub use prepare::SigningArgs;
 

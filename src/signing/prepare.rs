@@ -1,12 +1,12 @@
 //! What happens to a request off the actor: reading the store, checking signatures, building engines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admission::{Admission, AdmissionRecord, RequestKey, admit};
+use super::admission::{Admission, AdmissionRecord, Attempted, RequestKey, admit};
 use super::check::{check_against_record, check_against_request, check_frame};
 use super::wallets::Wallets;
 use super::{OnPeerFailure, SigningMsg};
@@ -20,12 +20,13 @@ use crate::policy::Policy;
 use crate::protocol::derivation::{Derived, derive};
 use crate::protocol::ecdsa_signing::EcdsaSigning;
 use crate::protocol::frost_signing::FrostSigning;
+use crate::protocol::pair::PairState;
 use crate::protocol::share::KeyShare;
 use crate::protocol::verify::verify;
 use crate::protocol::{Party, RunContext, rng};
 use crate::sabotage::{self, Flaw};
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, Post, SessionKit, SheetContext};
+use crate::session::{CryptoPool, Engine, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
@@ -81,6 +82,14 @@ pub(super) struct Prepared {
     /// This node's share as it is stored.
     pub share: SecretBytes,
     pub admission: Admission,
+}
+
+/// What became of writing a request down.
+pub(super) enum Admitted {
+    /// It is on disk.
+    Written,
+    /// Something else is.
+    Found(Admission),
 }
 
 impl Prepared {
@@ -150,7 +159,7 @@ impl Desk {
     /// Checks who asks, and reads all that the request needs.
     pub(super) async fn prepare(&self, request: SignRequest) -> Result<Prepared, Failure> {
         let desk = self.clone();
-        let authentic = self.args.pool.run(move || desk.authenticate(request)).await.map_err(|_| internal())??;
+        let authentic = self.args.pool.check(move || desk.authenticate(request)).await.map_err(|_| internal())??;
         self.read(authentic).await
     }
 
@@ -176,7 +185,7 @@ impl Desk {
             None => {
                 let certificate = self.certificate(&key).await?;
                 let derive = move || Ok::<_, Failure>((derived_key(&certificate, &request)?, request, certificate));
-                let (derived, request, certificate) = self.args.pool.run(derive).await.map_err(|_| internal())??;
+                let (derived, request, certificate) = self.args.pool.check(derive).await.map_err(|_| internal())??;
                 (request, certificate, derived)
             }
         };
@@ -186,9 +195,8 @@ impl Desk {
         let quarantine = quarantine_key(&key.wallet);
         let records = [(Family::Results, key.storage_key()), (Family::Shares, share), (Family::Meta, quarantine)];
         let [stored, share, quarantined] = self.args.storage.get_all(records).await.map_err(|e| storage_failure(&e))?;
-        let stored = stored.map(|bytes| AdmissionRecord::decode(bytes.expose())).transpose().map_err(|_| corrupt())?;
         let content = request.content_hash();
-        let admission = admit(stored.as_ref(), &content);
+        let admission = admit(stored.as_ref().map(SecretBytes::expose), &content).map_err(|_| corrupt())?;
         let share = share.ok_or_else(|| not_found(scheme))?;
         if quarantined.is_some() {
             let reason = "the wallet was restored on this node, and is not confirmed by its other members yet";
@@ -214,7 +222,7 @@ impl Desk {
             Failure::new(Code::KeyNotFound, format!("there is no wallet {} on this node", key.wallet))
         })?;
         let peers = Arc::clone(&self.args.peers);
-        let decoded = self.args.pool.run(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
+        let decoded = self.args.pool.check(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
         let certificate = decoded.map_err(|_| internal())?.map(Arc::new).map_err(|error| {
             tracing::error!(wallet = %key.wallet, %error, "a stored wallet certificate is not valid");
             corrupt()
@@ -248,16 +256,18 @@ impl Desk {
         signature: [u8; 64],
     ) -> Result<(SheetContext, Prepared), Refusal> {
         let desk = self.clone();
-        let checked = self.args.pool.run(move || desk.open(from, announced, bytes, signature)).await;
+        let checked = self.args.pool.check(move || desk.open(from, announced, bytes, signature)).await;
         let forged = Refusal { code: Code::Internal, answer: None, genuine: false };
         let (sheet, authentic) = checked.map_err(|_| forged)??;
         let prepared = self.read(authentic).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
+                // What others are told stands for ever: no power cut may take it back.
+                self.store(&prepared, signature, Durability::Synced).await?;
                 return Err(Refusal { answer: Some(signature), ..Code::SessionDuplicate.into() });
             }
             Admission::Conflict => return Err(Code::RequestConflict.into()),
-            Admission::New | Admission::Again => {}
+            Admission::New | Admission::Again(_) => {}
         }
         check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         Ok((sheet, prepared))
@@ -281,58 +291,61 @@ impl Desk {
         Ok((sheet, authentic))
     }
 
-    /// Builds this node's engine for a session, with the round from which its messages are held.
+    /// Builds this node's engine for a session and lets it take its first step, with the round from which its messages are
+    /// held.
     pub(super) async fn build(
         &self,
-        sheet: &SheetContext,
+        sheet: Arc<SheetContext>,
         prepared: Arc<Prepared>,
-    ) -> Result<(Box<dyn Party<Output = Signature>>, u8), Code> {
-        let me = sheet.sheet.index_of(self.args.identity.id()).ok_or(Code::Internal)?;
-        let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
-        if prepared.request.scheme() != Scheme::Ecdsa {
-            let build = move || {
-                let (request, derived) = (&prepared.request, &prepared.derived);
-                let message = request.message().to_vec();
-                FrostSigning::new(context, &prepared.share()?, derived, message, request.tweak(), rng::os())
-                    .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
-                    .map_err(|error| error.code())
-            };
-            return Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, FrostSigning::SHARE_ROUND));
-        }
-        let others: BTreeSet<NodeId> =
-            sheet.sheet.participants.iter().map(|p| p.node).filter(|&node| node != self.args.identity.id()).collect();
-        let states = self
-            .args
-            .pairing
-            .call(self.args.deadline, |reply| PairingMsg::States { peers: others, reply })
-            .await
-            .map_err(|_| Code::Internal)?
-            .map_err(|error| error.code())?;
-        let pairs: BTreeMap<PartyIndex, _> =
-            states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect();
+    ) -> Result<(Engine<Signature>, u8), Code> {
+        let is_ecdsa = prepared.request.scheme() == Scheme::Ecdsa;
+        let pairs = if is_ecdsa { Some(self.pairs(&sheet).await?) } else { None };
+        let (identity, peers) = (Arc::clone(&self.args.identity), Arc::clone(&self.args.peers));
         let build = move || {
-            let digest = prepared.request.message().try_into().map_err(|_| Code::MsgValidation)?;
-            let wallet = wallet_context(&prepared);
-            EcdsaSigning::new(&context, &prepared.share()?, pairs, &prepared.derived, &wallet, digest)
-                .map(|party| Box::new(party) as Box<dyn Party<Output = Signature>>)
-                .map_err(|error| error.code())
+            let me = sheet.sheet.index_of(identity.id()).ok_or(Code::Internal)?;
+            let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
+            let (party, share_round): (Box<dyn Party<Output = Signature>>, _) = match pairs {
+                Some(pairs) => (Box::new(ecdsa_party(&context, &prepared, pairs)?), EcdsaSigning::SHARE_ROUND),
+                None => (Box::new(frost_party(context, &prepared)?), FrostSigning::SHARE_ROUND),
+            };
+            let engine = Engine::started(party, &sheet, &identity, &peers).ok_or(Code::Internal)?;
+            Ok((engine, share_round))
         };
-        Ok((self.args.pool.run(build).await.map_err(|_| Code::Internal)??, EcdsaSigning::SHARE_ROUND))
+        self.args.pool.run(build).await.map_err(|_| Code::Internal)?
     }
 
-    /// Makes the request's content durable under its id. Answers what the record on disk says of it.
-    pub(super) async fn admit(&self, key: &RequestKey, content: [u8; 32]) -> Result<Admission, Code> {
-        let record = AdmissionRecord { content, answer: None }.encode().map_err(|_| Code::Internal)?;
-        let name = key.storage_key();
-        let batch = Batch::new().require_absent(Family::Results, name.clone());
+    /// The pair states with all others of a session.
+    async fn pairs(&self, sheet: &SheetContext) -> Result<BTreeMap<PartyIndex, Arc<PairState>>, Code> {
+        let peers = sheet.others(self.args.identity.id()).collect();
+        let states = self.args.pairing.call(self.args.deadline, |reply| PairingMsg::States { peers, reply }).await;
+        let states = states.map_err(|_| Code::Internal)?.map_err(|error| error.code())?;
+        Ok(states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect())
+    }
+
+    /// Makes the request durable under its id, with the session that is to answer it, if what is on disk is still the
+    /// record with the hash `former`, or nothing.
+    pub(super) async fn admit(
+        &self,
+        prepared: &Prepared,
+        sheet: &SheetContext,
+        former: Option<[u8; 32]>,
+    ) -> Result<Admitted, Code> {
+        let signers = sheet.sheet.participants.iter().map(|participant| participant.node).collect();
+        let attempt = Some(Attempted { session: sheet.hash, signers });
+        let record = AdmissionRecord { content: prepared.content, answer: None, attempt };
+        let record = record.encode().map_err(|_| Code::Internal)?;
+        let name = prepared.key.storage_key();
+        let batch = match former {
+            None => Batch::new().require_absent(Family::Results, name.clone()),
+            Some(hash) => Batch::new().require_hash(Family::Results, name.clone(), hash),
+        };
         let batch =
             if sabotage::has(Flaw::ForgetsAdmissions) { batch } else { batch.put(Family::Results, name, record) };
         match self.args.storage.write(batch, Durability::Synced).await {
-            Ok(()) => Ok(Admission::New),
+            Ok(()) => Ok(Admitted::Written),
             Err(StorageError::ConditionFailed(failed)) => {
-                let existing = failed.existing.as_ref().map(|bytes| AdmissionRecord::decode(bytes.expose()));
-                let existing = existing.transpose().map_err(|_| Code::DataCorruption)?;
-                Ok(admit(existing.as_ref(), &content))
+                let existing = failed.existing.as_ref().map(SecretBytes::expose);
+                admit(existing, &prepared.content).map(Admitted::Found).map_err(|_| Code::DataCorruption)
             }
             Err(error) => {
                 tracing::error!(%error, "failed to admit a request");
@@ -341,11 +354,24 @@ impl Desk {
         }
     }
 
+    /// The answer of a request, durable before others are told of it.
+    pub(super) async fn answer_on_disk(&self, key: &RequestKey) -> Result<Option<Signature>, Code> {
+        let (storage, name) = (&self.args.storage, key.storage_key());
+        let stored = storage.get(Family::Results, name.clone()).await.map_err(|error| error.code())?;
+        let Some(stored) = stored else { return Ok(None) };
+        let record = AdmissionRecord::decode(stored.expose()).map_err(|_| Code::DataCorruption)?;
+        if record.answer.is_some() {
+            let batch = Batch::new().put(Family::Results, name, stored);
+            storage.write(batch, Durability::Synced).await.map_err(|error| error.code())?;
+        }
+        Ok(record.answer)
+    }
+
     /// Checks a signature that came from elsewhere with independent code, as engines do with their own.
     pub(super) async fn verify(&self, prepared: &Prepared, signature: Signature) -> Result<(), Failure> {
         let (public_key, message) = (prepared.derived.public_key, prepared.request.message().to_vec());
         let tweak = prepared.request.tweak();
-        let verified = self.args.pool.run(move || verify(&public_key, &message, tweak, &signature)).await;
+        let verified = self.args.pool.check(move || verify(&public_key, &message, tweak, &signature)).await;
         verified
             .map_err(|_| internal())?
             .map_err(|_| Failure::new(Code::SignatureVerification, "the signature does not verify"))
@@ -358,7 +384,7 @@ impl Desk {
         signature: Signature,
         durability: Durability,
     ) -> Result<(), Failure> {
-        let record = AdmissionRecord { content: prepared.content, answer: Some(signature) };
+        let record = AdmissionRecord { content: prepared.content, answer: Some(signature), attempt: None };
         let record = record.encode().map_err(|_| internal())?;
         let batch = Batch::new().put(Family::Results, prepared.key.storage_key(), record);
         self.args.storage.write(batch, durability).await.map_err(|error| storage_failure(&error))
@@ -371,6 +397,26 @@ fn derived_key(certificate: &WalletCertificate, request: &SignRequest) -> Result
     let key = record.key(scheme).ok_or_else(|| not_found(scheme))?;
     derive(&key.group.public_key(), &record.chain_code, &request.path())
         .map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+/// This node's side of an ECDSA signature: work for the pool.
+fn ecdsa_party(
+    context: &RunContext,
+    prepared: &Prepared,
+    pairs: BTreeMap<PartyIndex, Arc<PairState>>,
+) -> Result<EcdsaSigning, Code> {
+    let digest = prepared.request.message().try_into().map_err(|_| Code::MsgValidation)?;
+    let wallet = wallet_context(prepared);
+    EcdsaSigning::new(context, &prepared.share()?, pairs, &prepared.derived, &wallet, digest)
+        .map_err(|error| error.code())
+}
+
+/// This node's side of any other signature: work for the pool.
+fn frost_party(context: RunContext, prepared: &Prepared) -> Result<FrostSigning, Code> {
+    let (request, derived) = (&prepared.request, &prepared.derived);
+    let message = request.message().to_vec();
+    FrostSigning::new(context, &prepared.share()?, derived, message, request.tweak(), rng::os())
+        .map_err(|error| error.code())
 }
 
 /// What binds an engine's run to the wallet and the generation of its key.

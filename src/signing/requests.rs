@@ -7,11 +7,11 @@ use ractor::RpcReplyPort;
 use tokio::task::JoinHandle;
 
 use super::admission::RequestKey;
+use super::inquiry::Inquiry;
 use super::prepare::Prepared;
 use super::{OnPeerFailure, Signed};
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash};
-use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, SheetContext};
 
 /// The pause before a session is tried again because a participant was busy with the same request: so long for each
@@ -56,11 +56,21 @@ pub(super) struct Attempt {
     pub sheet: Arc<SheetContext>,
     /// This node's share of the signature is ready to leave.
     pub share_held: bool,
+    /// The request is durable for this session, and there is no answer to it yet.
+    pub admitted: bool,
+    /// What is being found out of an earlier session before this one may go on.
+    pub inquiry: Option<Inquiry>,
 }
 
 impl Attempt {
     pub fn new(sheet: Arc<SheetContext>) -> Self {
-        Self { sheet, share_held: false }
+        Self { sheet, share_held: false, admitted: false, inquiry: None }
+    }
+
+    /// Whether the share may leave now, because all that it waits for has happened. From then on others may make a
+    /// signature of it, so this node stays with the session until it ends.
+    pub fn may_have_left(&self) -> bool {
+        self.admitted && self.share_held
     }
 }
 
@@ -72,17 +82,11 @@ pub(super) struct Request {
     pub session: Option<Attempt>,
     /// How this node coordinates, or would if the session of another node fails; `None` where none of its clients asked.
     pub coordination: Option<Coordination>,
-    /// The request's content is durable on this node, and there is no answer to it yet.
-    pub admitted: bool,
+    /// An answer is on its way to the disk.
+    pub storing: bool,
 }
 
 impl Request {
-    /// The session whose share may leave now, because all that it waits for has happened. From then on others may make a
-    /// signature of it, so this node stays with the session until it ends.
-    pub fn committed(&self) -> Option<&Attempt> {
-        self.session.as_ref().filter(|attempt| self.admitted && attempt.share_held)
-    }
-
     /// Answers everyone who waits.
     pub fn answer(self, outcome: &Result<Signed, Failure>) {
         answer(self.waiters, outcome);
@@ -106,6 +110,13 @@ pub(super) enum Next {
         pause_ms: u64,
     },
     Fail,
+}
+
+/// Whether a session failed because nodes are away that have no part in it: an earlier session of the request may have its
+/// answer, and they were its signers. Other quorums would wait for the same nodes.
+pub(super) fn waits_for_others(aborted: &Aborted, sheet: &SheetContext) -> bool {
+    let is_outside = |&culprit: &NodeId| sheet.sheet.index_of(culprit).is_none();
+    aborted.code == Code::PeerUnavailable && !aborted.culprits.is_empty() && aborted.culprits.iter().all(is_outside)
 }
 
 /// Decides whether another session may answer the request.
@@ -153,7 +164,6 @@ pub(super) enum Contest {
 /// session already: it might be answered twice then. A coordinator that proposes again has given its own former session
 /// up.
 pub(super) fn contest(running_coordinator: NodeId, committed: bool, proposer: NodeId) -> Contest {
-    let committed = committed && !sabotage::has(Flaw::GivesWayAfterRelease);
     if proposer == running_coordinator || (proposer < running_coordinator && !committed) {
         Contest::Join
     } else {
@@ -190,6 +200,11 @@ impl Requests {
     /// The request that `session` is to answer.
     pub fn of_session(&mut self, session: SheetHash) -> Option<&mut Request> {
         self.0.values_mut().find(|request| request.session.as_ref().is_some_and(|a| a.sheet.hash == session))
+    }
+
+    /// The requests at work.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.0.values()
     }
 
     /// Empties the table.

@@ -6,35 +6,28 @@ use std::sync::Arc;
 use ractor::ActorRef;
 
 use super::actor::{SigningMsg, SigningState};
-use super::admission::{Admission, RequestKey};
-use super::prepare::{Prepared, Refusal};
+use super::admission::{Admission, Again, RequestKey};
+use super::prepare::{Admitted, Prepared, Refusal};
 use super::requests::{Attempt, Contest, Request, contest};
 use super::work::Work;
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
 use crate::keys::Signature;
-use crate::protocol::Party;
 use crate::sabotage::{self, Flaw};
-use crate::session::{Aborted, Hold, SessionMsg, SheetContext};
+use crate::session::{Aborted, Engine, Hold, SessionMsg, SheetContext};
 use crate::storage::Durability;
 use crate::supervision::beside;
 
 impl SigningState {
-    /// Builds the engine of a session, and admits the request at the same time: what was read of it before it came into
-    /// the table may be out of date.
+    /// Builds the engine of a session, and admits the request to it at the same time.
     pub(super) fn run(&mut self, myself: &ActorRef<SigningMsg>, key: &RequestKey, sheet: Arc<SheetContext>) {
         let Some(request) = self.requests.get_mut(key) else { return };
         let prepared = Arc::clone(&request.prepared);
-        if !request.admitted {
-            let (desk, key, session, content) = (self.desk.clone(), key.clone(), sheet.hash, prepared.content);
-            beside(myself, async move {
-                let result = desk.admit(&key, content).await;
-                Work::Admitted { key, session, result }
-            });
-        }
+        // What was read of it before it came into the table may be out of date: then the write says so.
+        self.admit(myself, &sheet, prepared.admission.clone());
         let desk = self.desk.clone();
         beside(myself, async move {
-            let result = desk.build(&sheet, prepared).await;
+            let result = desk.build(Arc::clone(&sheet), prepared).await;
             Work::Built { sheet, result }
         });
     }
@@ -56,21 +49,25 @@ impl SigningState {
             if running.prepared.content != prepared.content {
                 return Err(Code::RequestConflict.into());
             }
+            if running.storing {
+                return Err(Code::SessionDuplicate.into());
+            }
             if let Some(attempt) = &running.session {
-                let committed = running.committed().is_some();
+                let committed = attempt.may_have_left();
                 if contest(attempt.sheet.sheet.coordinator, committed, from) == Contest::Stay {
                     return Err(Code::SessionDuplicate.into());
                 }
-                self.sessions.tell(attempt.sheet.hash, SessionMsg::Cancel(Code::Superseded));
+                self.sessions.tell(attempt.sheet.hash, SessionMsg::cancel(Code::Superseded));
             }
-            running.session = Some(Attempt::new(Arc::clone(&sheet)));
+            let left = running.session.replace(Attempt::new(Arc::clone(&sheet)));
+            self.leave(left);
         } else {
             let request = Request {
                 prepared: Arc::new(prepared),
                 waiters: Vec::new(),
                 session: Some(Attempt::new(Arc::clone(&sheet))),
                 coordination: None,
-                admitted: false,
+                storing: false,
             };
             self.requests.insert(key.clone(), request);
         }
@@ -84,7 +81,7 @@ impl SigningState {
         &mut self,
         myself: &ActorRef<SigningMsg>,
         sheet: Arc<SheetContext>,
-        result: Result<(Box<dyn Party<Output = Signature>>, u8), Code>,
+        result: Result<(Engine<Signature>, u8), Code>,
     ) {
         let hash = sheet.hash;
         if self.requests.of_session(hash).is_none() {
@@ -99,10 +96,15 @@ impl SigningState {
         });
         let started = match (called_off, result) {
             (Some(why), _) => Err(why),
-            (None, Ok((party, hold_from_round))) => {
-                let hold = Hold { from_round: hold_from_round, told: Arc::new(self.args.myself.clone()) };
+            (None, Ok((engine, hold_from_round))) => {
+                let hold = Hold {
+                    from_round: hold_from_round,
+                    // So a participant that dies leaves the coordinator free to do without it.
+                    until_finished: sheet.sheet.coordinator == me,
+                    told: Arc::new(self.args.myself.clone()),
+                };
                 let hold = Some(hold).filter(|_| !sabotage::has(Flaw::ReleasesEarly));
-                let started = self.sessions.start(Arc::clone(&sheet), party, hold, myself.get_cell()).await;
+                let started = self.sessions.start(Arc::clone(&sheet), engine, hold, myself.get_cell()).await;
                 started.map_err(|error| {
                     tracing::error!(session = %hash, %error, "failed to start a session");
                     (Code::Internal, [me].into())
@@ -125,50 +127,94 @@ impl SigningState {
     /// A session's share is ready to leave.
     pub(super) fn share_held(&mut self, session: SheetHash) {
         let Some(request) = self.requests.of_session(session) else { return };
-        if let Some(attempt) = &mut request.session {
-            attempt.share_held = true;
-        }
-        if request.committed().is_some() {
+        let Some(attempt) = &mut request.session else { return };
+        attempt.share_held = true;
+        if attempt.may_have_left() {
             self.sessions.tell(session, SessionMsg::Release);
         }
     }
 
-    /// A request's content is durable: let the last round go. Or it must not run.
+    /// A request has let go of its session.
+    pub(super) fn leave(&mut self, left: Option<Attempt>) {
+        if let Some(attempt) = left.filter(|attempt| !attempt.may_have_left()) {
+            self.kept.insert(attempt.sheet.hash);
+        }
+    }
+
+    /// Admits the request of a session by what is on disk of it.
+    fn admit(&mut self, myself: &ActorRef<SigningMsg>, sheet: &Arc<SheetContext>, on_disk: Admission) {
+        let session = sheet.hash;
+        match on_disk {
+            Admission::New => self.write_down(myself, sheet, None),
+            Admission::Again(Again { record, attempt }) => {
+                let unclear = attempt.filter(|earlier| !self.kept.contains(earlier.session));
+                match unclear.filter(|_| !sabotage::has(Flaw::AsksNobody)) {
+                    Some(earlier) => self.inquire(myself, session, record, &earlier),
+                    None => self.write_down(myself, sheet, Some(record)),
+                }
+            }
+            Admission::Answered(signature) => {
+                let Some(request) = self.requests.of_session(session) else { return };
+                let left = request.session.take();
+                let prepared = Arc::clone(&request.prepared);
+                if request.waiters.is_empty() {
+                    self.requests.remove(&prepared.key);
+                } else {
+                    request.storing = true;
+                    self.store(myself, prepared, None, signature, Durability::Synced);
+                }
+                self.sessions.tell(session, SessionMsg::cancel(Code::Superseded));
+                self.leave(left);
+            }
+            Admission::Conflict => self.give_up(session, Code::RequestConflict, self.args.identity.id()),
+        }
+    }
+
+    /// Makes the request durable for a session, if what was read of it is still on disk.
+    pub(super) fn write_down(
+        &mut self,
+        myself: &ActorRef<SigningMsg>,
+        sheet: &Arc<SheetContext>,
+        former: Option<[u8; 32]>,
+    ) {
+        let Some(request) = self.requests.of_session(sheet.hash) else { return };
+        let (desk, sheet, prepared) = (self.desk.clone(), Arc::clone(sheet), Arc::clone(&request.prepared));
+        beside(myself, async move {
+            let result = desk.admit(&prepared, &sheet, former).await;
+            Work::Admitted { session: sheet.hash, result }
+        });
+    }
+
+    /// A request is durable for a session: let the last round go. Or something else is on disk.
     pub(super) fn admitted(
         &mut self,
         myself: &ActorRef<SigningMsg>,
-        key: &RequestKey,
         session: SheetHash,
-        result: Result<Admission, Code>,
+        result: Result<Admitted, Code>,
     ) {
         // What was found out for an earlier session may be out of date.
-        let Some(request) = self.requests.of_session(session) else { return };
+        let Some(attempt) = self.requests.of_session(session).and_then(|request| request.session.as_mut()) else {
+            return;
+        };
         match result {
-            Ok(Admission::New | Admission::Again) => {
-                request.admitted = true;
-                if let Some(attempt) = request.committed() {
-                    self.sessions.tell(attempt.sheet.hash, SessionMsg::Release);
+            Ok(Admitted::Written) => {
+                attempt.admitted = true;
+                if attempt.may_have_left() {
+                    self.sessions.tell(session, SessionMsg::Release);
                 }
             }
-            Ok(Admission::Answered(signature)) => {
-                self.sessions.tell(session, SessionMsg::Cancel(Code::Superseded));
-                request.session = None;
-                if request.waiters.is_empty() {
-                    self.requests.remove(key);
-                } else {
-                    let prepared = Arc::clone(&request.prepared);
-                    self.store(myself, prepared, None, signature, Durability::Synced);
-                }
+            Ok(Admitted::Found(on_disk)) => {
+                let sheet = Arc::clone(&attempt.sheet);
+                self.admit(myself, &sheet, on_disk);
             }
-            Ok(Admission::Conflict) => self.give_up(session, Code::RequestConflict),
-            Err(code) => self.give_up(session, code),
+            Err(code) => self.give_up(session, code, self.args.identity.id()),
         }
     }
 
     /// Ends a session, and with it the request; one whose engine is still being built, when that is over.
-    fn give_up(&mut self, session: SheetHash, code: Code) {
-        if !self.sessions.call_off(session, code, [self.args.identity.id()].into()) {
-            self.sessions.tell(session, SessionMsg::Cancel(code));
+    pub(super) fn give_up(&mut self, session: SheetHash, code: Code, culprit: NodeId) {
+        if !self.sessions.call_off(session, code, [culprit].into()) {
+            self.sessions.tell(session, SessionMsg::Cancel(code, [culprit].into()));
         }
     }
 }

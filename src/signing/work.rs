@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::admission::{Admission, RequestKey};
-use super::prepare::{Prepared, Refusal};
+use super::admission::RequestKey;
+use super::prepare::{Admitted, Prepared, Refusal};
 use super::requests::Waiter;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash};
 use crate::keys::Signature;
-use crate::protocol::Party;
-use crate::session::SheetContext;
+use crate::session::{Engine, SheetContext};
 use crate::storage::Durability;
+use crate::wire::message::SigningOutcome;
 
 /// What a task that the actor started reports.
 pub struct TaskDone(pub(super) Work);
@@ -25,10 +25,14 @@ pub(super) enum Work {
     Relaunch(RequestKey),
     /// The clients of a request have waited long enough.
     Overdue { key: RequestKey, deadline_ms: u64 },
-    /// An engine is built.
-    Built { sheet: Arc<SheetContext>, result: Result<(Box<dyn Party<Output = Signature>>, u8), Code> },
-    /// A request's content is durable, or must not run.
-    Admitted { key: RequestKey, session: SheetHash, result: Result<Admission, Code> },
+    /// An engine is built, and has taken its first step.
+    Built { sheet: Arc<SheetContext>, result: Result<(Engine<Signature>, u8), Code> },
+    /// A request is on disk for a session, or something else is.
+    Admitted { session: SheetHash, result: Result<Admitted, Code> },
+    /// Some time has passed since the signers of an earlier session were asked about it.
+    StillAsking(SheetHash),
+    /// What this node knows of a session that a peer asks about.
+    LookedUp { to: NodeId, session: SheetHash, outcome: SigningOutcome },
     /// A signature is verified and stored, or not.
     Stored {
         key: RequestKey,

@@ -24,6 +24,8 @@ pub struct Faults {
     plan: std::sync::Arc<std::sync::Mutex<Vec<planned::Armed>>>,
     #[cfg(any(test, feature = "testing"))]
     disk: std::sync::Arc<std::sync::Mutex<planned::Disk>>,
+    #[cfg(any(test, feature = "testing"))]
+    durable: std::sync::Arc<std::sync::Mutex<planned::Durable>>,
 }
 
 /// What a met fault asks of the writer.
@@ -45,6 +47,10 @@ impl Faults {
         Met::Nothing
     }
 
+    /// A group was synced: what is in the folder now survives a loss of power.
+    #[expect(clippy::unused_self, reason = "planned faults need it")]
+    pub(super) const fn synced(&self, _: &std::path::Path) {}
+
     /// Has a group written on the blocking pool.
     pub(super) fn write<T: Send + 'static>(&self, group: impl FnOnce(&Self) -> T + Send + 'static) -> JoinHandle<T> {
         let faults = self.clone();
@@ -54,6 +60,11 @@ impl Faults {
 
 #[cfg(any(test, feature = "testing"))]
 mod planned {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+    use std::fs::{self, File};
+    use std::io;
+    use std::path::Path;
     use std::sync::{MutexGuard, PoisonError, mpsc};
     use std::time::Duration;
 
@@ -62,6 +73,7 @@ mod planned {
 
     use super::{Batch, Faults, Met, Point, StorageError};
     use crate::storage::Family;
+    use crate::storage::folder::LockedFolder;
 
     /// What happens there.
     #[derive(Debug)]
@@ -142,7 +154,48 @@ mod planned {
         losses: u64,
     }
 
+    /// How long each log was when a group was last synced.
+    pub type Durable = BTreeMap<OsString, u64>;
+
+    /// The names of a folder's write-ahead logs. All other files of the store are synced when they are made.
+    fn logs(folder: &Path) -> io::Result<Vec<OsString>> {
+        let files: io::Result<Vec<OsString>> = fs::read_dir(folder)?.map(|file| Ok(file?.file_name())).collect();
+        let is_log = |name: &OsString| Path::new(name).extension().is_some_and(|extension| extension == "log");
+        Ok(files?.into_iter().filter(is_log).collect())
+    }
+
     impl Faults {
+        /// A group was synced: what is in the folder now survives a loss of power.
+        pub(in crate::storage) fn synced(&self, folder: &Path) {
+            // A log that is not seen here was just given up, as all of it is in tables.
+            let lengths = logs(folder).unwrap_or_default().into_iter().filter_map(|log| {
+                let length = fs::metadata(folder.join(&log)).ok()?.len();
+                Some((log, length))
+            });
+            *self.durable.lock().unwrap_or_else(PoisonError::into_inner) = lengths.collect();
+        }
+
+        /// The power fails: of what was written to the folder, only what was synced is left. What the store itself moved
+        /// from its logs to its tables meanwhile is synced, too.
+        ///
+        /// # Errors
+        /// When the store is still in use, or the folder cannot be read or changed.
+        pub fn cut_power(&self, folder: &Path) -> Result<(), StorageError> {
+            let _locked = LockedFolder::acquire(folder)?;
+            let durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+            let cut = || -> io::Result<()> {
+                for log in logs(folder)? {
+                    let kept = durable.get(&log).copied().unwrap_or(0);
+                    let file = File::options().write(true).open(folder.join(&log))?;
+                    if file.metadata()?.len() > kept {
+                        file.set_len(kept)?;
+                    }
+                }
+                Ok(())
+            };
+            cut().map_err(|error| StorageError::Write { problem: error.to_string().into() })
+        }
+
         /// From now on, each group waits this long, on tokio's clock, before it is written.
         pub fn slow(&self, pause: Duration) {
             self.disk().pause = pause;

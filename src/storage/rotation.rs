@@ -122,10 +122,10 @@ impl Store {
     fn end(&mut self) -> Result<(), StorageError> {
         let next = self.read_header(NEXT_HEADER_KEY)?.ok_or_else(|| damaged("its header is missing"))?;
         self.write_headers(&[(HEADER_KEY, Some(next)), (NEXT_HEADER_KEY, None)])?;
-        let families: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
-        let mut overwritten = families?;
-        overwritten.push(header_column(&self.db)?);
-        self.purge(&overwritten)
+        for family in Family::ALL {
+            self.purge(family, &[])?;
+        }
+        self.compact(header_column(&self.db)?, None, None)
     }
 
     fn has_next_key(&self) -> Result<bool, StorageError> {

@@ -222,7 +222,36 @@ impl Store {
             return Err(damaged("its header is missing"));
         }
         self.write_headers(&locked)?;
-        self.purge(&[header_column(&self.db)?])
+        self.compact(header_column(&self.db)?, None, None)
+    }
+
+    /// Has everything that was deleted under a prefix leave the files too: what is in memory is written down, and the
+    /// files that hold the prefix are written anew.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn purge(&self, family: Family, prefix: &[u8]) -> Result<(), StorageError> {
+        let column = self.column(family)?;
+        self.compact(column, Some(prefix), after_prefix(prefix).as_deref())
+    }
+
+    /// Writes down what is in memory, of all families, so that the log of writes goes, and then the files anew that hold
+    /// a range of `column`.
+    pub(super) fn compact(
+        &self,
+        column: &ColumnFamily,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<(), StorageError> {
+        let writing = |error: rocksdb::Error| StorageError::writing(&error);
+        let columns: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
+        let mut columns = columns?;
+        columns.push(header_column(&self.db)?);
+        self.db.flush_cfs_opt(&columns, &FlushOptions::default()).map_err(writing)?;
+        let mut compaction = CompactOptions::default();
+        compaction.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(column, from, to, &compaction);
+        self.db.wait_for_compact(&WaitForCompactOptions::default()).map_err(writing)
     }
 
     /// Replaces headers, or removes them, all at once and durably.
@@ -245,22 +274,6 @@ impl Store {
     /// The rows of a family, as they are now.
     pub(super) fn rows(&self, family: Family) -> Result<rocksdb::DBRawIterator<'_>, StorageError> {
         Ok(self.db.raw_iterator_cf(self.column(family)?))
-    }
-
-    /// Takes what was overwritten out of the files of these columns, and out of the log, which goes when no column needs
-    /// it.
-    pub(super) fn purge(&self, overwritten: &[&ColumnFamily]) -> Result<(), StorageError> {
-        let writing = |error: rocksdb::Error| StorageError::writing(&error);
-        let all: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
-        let mut all = all?;
-        all.push(header_column(&self.db)?);
-        self.db.flush_cfs_opt(&all, &FlushOptions::default()).map_err(writing)?;
-        let mut compaction = CompactOptions::default();
-        compaction.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        for column in overwritten {
-            self.db.compact_range_cf_opt(column, None::<&[u8]>, None::<&[u8]>, &compaction);
-        }
-        self.db.wait_for_compact(&WaitForCompactOptions::default()).map_err(writing)
     }
 
     /// Where the store is.
@@ -313,6 +326,15 @@ impl Store {
     pub(super) fn column(&self, family: Family) -> Result<&ColumnFamily, StorageError> {
         self.db.cf_handle(family.as_str()).ok_or_else(|| damaged("a family is missing"))
     }
+}
+
+/// The first key after all those with a prefix; none where there is no such key.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte < u8::MAX)?;
+    let mut after = prefix.get(..=last)?.to_vec();
+    let byte = after.last_mut()?;
+    *byte = byte.checked_add(1)?;
+    Some(after)
 }
 
 /// Where an operation goes, and the sealed value that it puts, if it does not delete.

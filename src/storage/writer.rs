@@ -7,6 +7,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use super::actor::{OpenStore, answer};
 use super::faults::{Met, Point};
 use super::{Batch, Durability, Faults, StorageError, StorageMsg};
+use crate::sabotage::{self, Flaw};
 
 /// A write that was accepted.
 pub(super) struct Write {
@@ -51,6 +52,7 @@ impl Group {
     /// A group, synced if one of its members is to be.
     pub(super) fn new(writes: Vec<Write>, actor: ActorRef<StorageMsg>) -> Self {
         let synced = writes.iter().any(|write| write.durability == Durability::Synced);
+        let synced = synced && !sabotage::has(Flaw::SyncsNothing);
         let durability = if synced { Durability::Synced } else { Durability::Buffered };
         let (batches, replies) = writes.into_iter().map(|write| (write.batch, write.reply)).unzip();
         Self { batches, replies, durability, actor }
@@ -66,6 +68,9 @@ impl Group {
             Met::Failure(failure) => Err(failure),
             Met::Kill => return killed(&actor, &batches),
         };
+        if written.is_ok() && durability == Durability::Synced {
+            faults.synced(open.store.folder());
+        }
         let written = match faults.meet(Point::AfterWrite, &batches) {
             Met::Nothing => written,
             Met::Failure(failure) => Err(failure),

@@ -37,12 +37,16 @@ pub struct NatsServer {
     folder: TempDir,
     config: String,
     port: u16,
+    monitoring: Option<u16>,
     process: Option<Child>,
 }
 
+/// What the server listens at, as it writes it down.
 #[derive(Deserialize)]
 struct Ports {
     nats: Vec<String>,
+    #[serde(default)]
+    monitoring: Vec<String>,
 }
 
 impl NatsServer {
@@ -60,7 +64,8 @@ impl NatsServer {
     /// # Errors
     /// When there is none, or it does not start, which it does not on a configuration that it does not understand.
     pub async fn start_with(config: &str) -> Result<Self, ServerError> {
-        let mut server = Self { folder: TempDir::new()?, config: config.to_owned(), port: 0, process: None };
+        let mut server =
+            Self { folder: TempDir::new()?, config: config.to_owned(), port: 0, monitoring: None, process: None };
         server.launch().await?;
         Ok(server)
     }
@@ -69,6 +74,13 @@ impl NatsServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it tells of itself over HTTP, as `127.0.0.1:port`: only if its configuration has it do so, with
+    /// `http: "127.0.0.1:-1"`.
+    #[must_use]
+    pub fn monitoring(&self) -> Option<String> {
+        self.monitoring.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// Kills it (SIGKILL), and returns when it is gone.
@@ -146,8 +158,8 @@ impl NatsServer {
             .spawn()?;
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
-            if let Some(port) = port_in(&ports).filter(|&port| answers(port)) {
-                self.port = port;
+            if let Some((port, monitoring)) = ports_in(&ports).filter(|&(port, _)| answers(port)) {
+                (self.port, self.monitoring) = (port, monitoring);
                 self.process = Some(process);
                 return Ok(());
             }
@@ -166,11 +178,12 @@ impl Drop for NatsServer {
     }
 }
 
-/// The port that the server wrote into its file, once it has.
-fn port_in(folder: &std::path::Path) -> Option<u16> {
+/// The ports that the server wrote into its file, once it has: for its clients, and for those who look at it.
+fn ports_in(folder: &std::path::Path) -> Option<(u16, Option<u16>)> {
     let file = std::fs::read_dir(folder).ok()?.next()?.ok()?.path();
     let ports: Ports = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-    ports.nats.first()?.rsplit_once(':')?.1.parse().ok()
+    let port = |addresses: &[String]| addresses.first()?.rsplit_once(':')?.1.parse().ok();
+    Some((port(&ports.nats)?, port(&ports.monitoring)))
 }
 
 /// Whether a server at this port greets who connects.

@@ -8,7 +8,6 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::{PATIENCE, Probe, ProbeInbox};
 use crate::error::Code;
@@ -17,7 +16,7 @@ use crate::node::NodeArgs;
 use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient};
 use crate::session::{PAYLOAD_DOMAIN, SHEET_DOMAIN};
 use crate::supervision::{Deliver, Unavailable};
-use crate::transport::{Inbound, PeerEvent, Readiness, Services, TransportActor, TransportArgs, TransportMsg};
+use crate::transport::{Forgery, Inbound, PeerEvent, Readiness, Services, TransportActor, TransportArgs, TransportMsg};
 use crate::wire::message::{PeerMessage, SecretPayload, Service, SessionBody};
 use crate::wire::sheet::Sheet;
 
@@ -89,6 +88,7 @@ impl Puppet {
             services: Services { keygen: Arc::clone(&service), signing: Arc::clone(&service), pairing: service },
             listeners: vec![Arc::new(LinkWatch(links))],
             config: args.settings.link,
+            forgery: Forgery::default(),
         };
         let (transport, joined) = Actor::spawn(None, TransportActor, transport).await.unwrap();
         let (discovery, ttl) = (Arc::clone(&args.discovery), args.settings.lease_ttl);
@@ -172,7 +172,7 @@ impl Puppet {
     ) -> SessionBody {
         let header = [round, me.get(), to.map_or(0, PartyIndex::get)];
         let signature = self.args.identity.sign(PAYLOAD_DOMAIN, &[&session.0, &header, payload]);
-        SessionBody::Round { round, to, payload: SecretPayload(Zeroizing::new(payload.to_vec())), signature }
+        SessionBody::Round { round, to, payload: SecretPayload(payload.to_vec().into()), signature }
     }
 
     /// The next message that `pick` makes something of. The others are passed over and lost.

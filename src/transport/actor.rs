@@ -13,6 +13,7 @@ use super::broker::{Broker, Connection};
 use super::config::LinkConfig;
 use super::credit::Budget;
 use super::event::{DownReason, PeerEvent, Services};
+use super::forgery::Forgery;
 use super::link::{Counters, LinkActor, LinkArgs, LinkMsg, LinkTraffic, Readiness, Report};
 use super::noise::LinkKeys;
 use super::pump::{Route, Routes};
@@ -56,10 +57,22 @@ pub enum TransportMsg {
 pub struct Internal(Event);
 
 enum Event {
-    Reported { peer: NodeId, life: ActorId, report: Report },
-    Restart { peer: NodeId },
+    Reported {
+        peer: NodeId,
+        life: ActorId,
+        report: Report,
+    },
+    Restart {
+        peer: NodeId,
+    },
     Connection(Connection),
     InboxEnded,
+    /// A lie that is told later.
+    #[cfg(any(test, feature = "testing"))]
+    Told {
+        to: NodeId,
+        message: PeerMessage,
+    },
 }
 
 /// The state of the transport.
@@ -106,6 +119,8 @@ pub struct TransportArgs {
     pub listeners: Vec<Arc<dyn Deliver<PeerEvent>>>,
     /// Times and sizes.
     pub config: LinkConfig,
+    /// What tests make of what the node says.
+    pub forgery: Forgery,
 }
 
 /// The subject that a node listens at.
@@ -215,6 +230,18 @@ impl Actor for TransportActor {
         state: &mut TransportState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
+            #[cfg(any(test, feature = "testing"))]
+            TransportMsg::Send { to, message } if state.args.forgery.is_planned() => {
+                for super::forgery::Told { to, message, after } in state.args.forgery.of(to, message) {
+                    if after.is_zero() {
+                        state.send(to, message);
+                    } else {
+                        myself.send_after(after, move || Event::Told { to, message }.into());
+                    }
+                }
+            }
+            #[cfg(any(test, feature = "testing"))]
+            TransportMsg::Internal(Internal(Event::Told { to, message })) => state.send(to, message),
             TransportMsg::Send { to, message } => state.send(to, message),
             TransportMsg::SetReadiness(readiness) => {
                 for child in state.links.by_peer.values() {

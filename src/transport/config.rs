@@ -15,6 +15,8 @@ pub struct LinkConfig {
     pub handshake_retry_max: Duration,
     /// How long one handshake is tried before it starts over with fresh keys.
     pub handshake_timeout: Duration,
+    /// The shortest time between two handshakes that the other side asked for. Anybody can ask in its name.
+    pub requested_handshake_interval: Duration,
     /// The most first messages of handshakes that a link computes on within a second; repetitions of one are free.
     pub handshakes_per_second: u32,
     /// The age at which keys are replaced. At three times this age they are no longer used, and the link fails.
@@ -40,6 +42,7 @@ impl Default for LinkConfig {
             handshake_retry: Duration::from_millis(250),
             handshake_retry_max: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(10),
+            requested_handshake_interval: Duration::from_millis(500),
             handshakes_per_second: 20,
             rekey_after: Duration::from_secs(600),
             rekey_after_records: 1 << 24,

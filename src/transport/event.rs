@@ -128,7 +128,9 @@ impl Services {
             PeerMessage::Session { service: Service::Keygen, .. }
             | PeerMessage::KeygenQuery { .. }
             | PeerMessage::KeygenReply { .. } => &self.keygen,
-            PeerMessage::Session { service: Service::Signing, .. } => &self.signing,
+            PeerMessage::Session { service: Service::Signing, .. }
+            | PeerMessage::SigningQuery { .. }
+            | PeerMessage::SigningReply { .. } => &self.signing,
             PeerMessage::Session { service: Service::Pairing, .. } => &self.pairing,
         };
         service.deliver(inbound)

@@ -23,6 +23,7 @@ pub mod broker;
 mod config;
 mod credit;
 mod event;
+mod forgery;
 mod link;
 pub mod memory;
 pub mod nats;
@@ -35,6 +36,9 @@ pub use actor::{LinkSnapshot, TransportActor, TransportArgs, TransportMsg, Trans
 pub use config::LinkConfig;
 pub use credit::Credit;
 pub use event::{DownReason, Inbound, PeerEvent, Services};
+pub use forgery::Forgery;
+#[cfg(any(test, feature = "testing"))]
+pub use forgery::Told;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use link::message as link_messages;
 pub use link::{LinkTraffic, Readiness};

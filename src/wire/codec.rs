@@ -5,9 +5,8 @@ use std::io::{self, ErrorKind};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use zeroize::Zeroizing;
-
 use crate::ids::InvalidId;
+use crate::secret::SecretBuffer;
 
 /// The deepest nesting of a decoded value. Nothing of ours nests deeper than a handful.
 const MAX_DEPTH: usize = 16;
@@ -49,12 +48,33 @@ pub fn encode<T: Serialize>(value: &T, max: usize) -> Result<Vec<u8>, CodecError
     Ok(bytes)
 }
 
+/// As [`encode`], for a value that takes about `expected` bytes: where it takes no more, it is written down once.
+///
+/// # Errors
+/// When the result is longer than `max` bytes.
+pub fn encode_expecting<T: Serialize>(value: &T, expected: usize, max: usize) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::with_capacity(expected.min(max));
+    rmp_serde::encode::write_named(&mut bytes, value).map_err(|_| CodecError::Encode)?;
+    if bytes.len() > max {
+        return Err(CodecError::TooLong { len: bytes.len(), max });
+    }
+    Ok(bytes)
+}
+
 /// Encodes a value that holds secrets, into one allocation of exactly its length: a buffer that grows leaves copies
 /// behind, and one that is too large takes long to wipe. So the value is encoded twice, the first time only to count.
 ///
 /// # Errors
 /// When the result is longer than `max` bytes.
-pub fn encode_secret<T: Serialize>(value: &T, max: usize) -> Result<Zeroizing<Vec<u8>>, CodecError> {
+pub fn encode_secret<T: Serialize>(value: &T, max: usize) -> Result<SecretBuffer, CodecError> {
+    encode_secret_behind(0, value, max)
+}
+
+/// As [`encode_secret`], behind `room` zero bytes that are the caller's to use.
+///
+/// # Errors
+/// When the encoding, without the room, is longer than `max` bytes.
+pub fn encode_secret_behind<T: Serialize>(room: usize, value: &T, max: usize) -> Result<SecretBuffer, CodecError> {
     /// Counts what it is given.
     struct Counted(usize);
 
@@ -69,31 +89,16 @@ pub fn encode_secret<T: Serialize>(value: &T, max: usize) -> Result<Zeroizing<Ve
         }
     }
 
-    /// Writes up to the buffer's capacity.
-    struct Bounded<'a>(&'a mut Vec<u8>);
-
-    impl io::Write for Bounded<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if bytes.len() > self.0.capacity() - self.0.len() {
-                return Err(ErrorKind::WriteZero.into());
-            }
-            self.0.extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     let mut counted = Counted(0);
     rmp_serde::encode::write_named(&mut counted, value).map_err(|_| CodecError::Encode)?;
     if counted.0 > max {
         return Err(CodecError::TooLong { len: counted.0, max });
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(counted.0));
-    rmp_serde::encode::write_named(&mut Bounded(&mut bytes), value).map_err(|_| CodecError::Encode)?;
-    Ok(bytes)
+    let mut bytes = SecretBuffer::zeroed(room.saturating_add(counted.0));
+    // A slice takes no more than it has room for.
+    let mut rest = bytes.get_mut(room..).unwrap_or_default();
+    rmp_serde::encode::write_named(&mut rest, value).map_err(|_| CodecError::Encode)?;
+    if rest.is_empty() { Ok(bytes) } else { Err(CodecError::Encode) }
 }
 
 /// Decodes exactly one value from at most `max` bytes.
@@ -144,13 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn codec__should_encode_secrets_alike_and_never_grow_their_buffer() {
+    fn codec__should_encode_alike_wherever_it_writes() {
         let value = ("a", 1_u8, serde_bytes::ByteBuf::from(vec![7; 100]));
-        let expected = encode(&value, 256).unwrap();
-        for max in expected.len()..expected.len() + 3 {
-            let secret = encode_secret(&value, max).unwrap();
-            assert_eq!((&*secret, secret.capacity()), (&expected, expected.len()));
+        let encoded = encode(&value, 256).unwrap();
+        for max in encoded.len()..encoded.len() + 3 {
+            assert_eq!(*encode_secret(&value, max).unwrap(), encoded);
+            assert_eq!(*encode_secret_behind(2, &value, max).unwrap(), [&[0, 0], &encoded[..]].concat());
+            for expected in [0, encoded.len(), 1000] {
+                assert_eq!(encode_expecting(&value, expected, max).unwrap(), encoded);
+            }
         }
-        assert!(encode_secret(&value, expected.len() - 1).is_err());
+        let max = encoded.len() - 1;
+        assert!(encode_secret(&value, max).is_err() && encode_secret_behind(2, &value, max).is_err());
+        assert!(encode_expecting(&value, encoded.len(), max).is_err());
     }
 }

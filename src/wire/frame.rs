@@ -5,6 +5,7 @@
 //!
 //! | kind | records | counter |
 //! |---|---|---|
+//! | `Request` | none: the responder asks for a handshake; its link is 0 | 0 |
 //! | `Init`, `Response` | one Noise handshake message | 0 |
 //! | `Data` | the Noise transport messages of one peer message, in order | nonce of the first; the others count on |
 
@@ -26,10 +27,14 @@ pub const MAX_RECORD_BYTES: usize = 65_535;
 pub const MAX_RECORDS: usize = 5;
 /// The longest encoded frame, in bytes: the longest peer message, and room for records' tags and the header.
 pub const MAX_FRAME_BYTES: usize = MAX_PEER_MESSAGE_BYTES + 1024;
+/// What a frame takes besides its records at most, in bytes.
+const HEADER_BYTES: usize = 160;
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FrameKind {
+    /// Asks for a handshake. Proves nothing.
+    Request,
     /// The first message of a handshake.
     Init,
     /// Its answer.
@@ -47,16 +52,22 @@ pub struct Frame {
     pub from: NodeId,
     /// What the records are.
     pub kind: FrameKind,
-    /// The handshake that the records belong to: random, drawn by its initiator.
+    /// The handshake that the records belong to: random, drawn by its initiator. 0 in a request for one.
     pub link: u64,
     /// The nonce of the first record.
     pub counter: u64,
-    /// 1 to [`MAX_RECORDS`] records of at most [`MAX_RECORD_BYTES`] each.
+    /// 1 to [`MAX_RECORDS`] records of at most [`MAX_RECORD_BYTES`] each; none in a request for a handshake.
     #[serde(deserialize_with = "few_records")]
     pub records: Vec<ByteBuf>,
 }
 
 impl Frame {
+    /// A frame that asks for a handshake.
+    #[must_use]
+    pub fn request(from: NodeId) -> Self {
+        Self { version: FRAME_VERSION, from, kind: FrameKind::Request, link: 0, counter: 0, records: Vec::new() }
+    }
+
     /// A frame with one handshake message.
     #[must_use]
     pub fn handshake(from: NodeId, kind: FrameKind, link: u64, message: Vec<u8>) -> Self {
@@ -74,7 +85,8 @@ impl Frame {
     /// # Errors
     /// When it is longer than [`MAX_FRAME_BYTES`].
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        codec::encode(self, MAX_FRAME_BYTES)
+        let records = self.records.iter().map(|record| record.len()).sum::<usize>();
+        codec::encode_expecting(self, records.saturating_add(HEADER_BYTES), MAX_FRAME_BYTES)
     }
 
     /// Decodes a frame and checks its form; nothing in it is authenticated.
@@ -85,6 +97,11 @@ impl Frame {
         let frame: Self = codec::decode(bytes, MAX_FRAME_BYTES)?;
         let problem = if frame.version != FRAME_VERSION {
             "its version is not known"
+        } else if frame.kind == FrameKind::Request {
+            match (frame.link, frame.counter, frame.records.is_empty()) {
+                (0, 0, true) => return Ok(frame),
+                _ => "a request for a handshake carries nothing",
+            }
         } else if frame.records.is_empty() {
             "it has no records"
         } else if frame.kind != FrameKind::Data && (frame.records.len() != 1 || frame.counter != 0) {
@@ -147,6 +164,7 @@ mod tests {
     fn frame__should_keep_its_rules_when_decoded() {
         let record = || vec![ByteBuf::from(vec![0; 48])];
         let good = Frame::data(node(), 1, 2, record());
+        let asks = Frame::request(node());
         let cases = [
             ("version", Frame { version: 2, ..good.clone() }),
             ("no records", Frame { records: vec![], ..good.clone() }),
@@ -158,8 +176,13 @@ mod tests {
             ),
             ("handshake with a counter", Frame { kind: FrameKind::Response, counter: 1, ..good.clone() }),
             ("counter at its end", Frame { counter: u64::MAX, ..good.clone() }),
+            ("request with a record", Frame { records: record(), ..asks.clone() }),
+            ("request of a handshake", Frame { link: 1, ..asks.clone() }),
+            ("request with a counter", Frame { counter: 1, ..asks.clone() }),
         ];
-        assert!(Frame::decode(&good.encode().unwrap()).is_ok());
+        for sound in [good, asks] {
+            assert_eq!(Frame::decode(&sound.encode().unwrap()).unwrap(), sound);
+        }
         for (name, frame) in cases {
             assert!(Frame::decode(&frame.encode().unwrap()).is_err(), "{name}");
         }

@@ -3,11 +3,11 @@
 //! The sender is never a field: it is the authenticated peer of the link that the message came out of.
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::error::Code;
-use crate::ids::{NodeId, PartyIndex, SheetHash, WalletId};
+use crate::ids::{NodeId, PartyIndex, RequestId, SheetHash, WalletId};
 use crate::keys::Signature;
+use crate::secret::SecretBuffer;
 
 /// The longest encoded peer message, in bytes: a pair setup's largest message is under 160 KiB, a sheet under 200 KiB.
 pub const MAX_PEER_MESSAGE_BYTES: usize = 256 * 1024;
@@ -52,6 +52,22 @@ pub enum PeerMessage {
         session: SheetHash,
         /// What this node knows.
         outcome: KeygenOutcome,
+    },
+    /// What became of a signing session whose answer I never had?
+    SigningQuery {
+        /// The wallet.
+        wallet: WalletId,
+        /// The request that the session was to answer.
+        request: RequestId,
+        /// The session, which is over for the sender.
+        session: SheetHash,
+    },
+    /// The answer to a [`PeerMessage::SigningQuery`].
+    SigningReply {
+        /// The session asked about.
+        session: SheetHash,
+        /// What this node knows.
+        outcome: SigningOutcome,
     },
 }
 
@@ -125,9 +141,20 @@ pub enum KeygenOutcome {
     Absent,
 }
 
+/// What a node knows about a signing session.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SigningOutcome {
+    /// Its request has this answer.
+    Answered(Signature),
+    /// It is at work on it, or cannot tell at present.
+    Running,
+    /// The session is over there and made no signature, nor will it ever.
+    Closed,
+}
+
 /// Payload bytes that are wiped when dropped and never printed.
 #[derive(Clone)]
-pub struct SecretPayload(pub Zeroizing<Vec<u8>>);
+pub struct SecretPayload(pub SecretBuffer);
 
 impl std::fmt::Debug for SecretPayload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -143,6 +170,6 @@ impl Serialize for SecretPayload {
 
 impl<'de> Deserialize<'de> for SecretPayload {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Self(Zeroizing::new(bytes.into_vec())))
+        serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Self(bytes.into_vec().into()))
     }
 }

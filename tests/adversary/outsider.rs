@@ -1,11 +1,17 @@
 //! Whoever can write to inboxes, and is no member.
 
+use std::time::Instant;
+
 use quorate::ids::NodeId;
 use quorate::testing::PATIENCE;
 use quorate::transport::memory::Tapped;
-use quorate::transport::{TransportMsg, TransportSnapshot, inbox_subject};
+use quorate::transport::{LinkTraffic, TransportMsg, TransportSnapshot, inbox_subject};
 use quorate::wire::frame::{Frame, FrameKind};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use serde_bytes::ByteBuf;
 use tokio::sync::mpsc::UnboundedReceiver;
+use uuid::Uuid;
 
 use crate::stage::{Stage, check, eventually};
 
@@ -55,8 +61,12 @@ async fn outsider__should_not_disturb_a_signing_whatever_it_writes_to_inboxes() 
                 }
             }
         }
-        for subject in &subjects {
+        for (which, subject) in subjects.iter().enumerate() {
             assert_eq!(faults.inject(subject, &[turn; 100]), 1);
+            let asks = Frame::request(honest[1 - which]).encode().unwrap();
+            for _ in 0..20 {
+                assert_eq!(faults.inject(subject, &asks), 1);
+            }
         }
         check(&answer.await.unwrap(), &request);
     }
@@ -76,4 +86,74 @@ async fn outsider__should_not_disturb_a_signing_whatever_it_writes_to_inboxes() 
         let signing = stage.snapshot(which).await;
         assert_eq!((signing.aborted, signing.last_abort), (0, None));
     }
+}
+
+/// How many messages of a flood are on their way at most: as many as an inbox holds would be dropped unseen.
+const AT_A_TIME: u64 = 2000;
+
+/// What an outsider can write without knowing anything: bytes, and frames in other people's names.
+struct Garbage {
+    random: StdRng,
+    names: Vec<NodeId>,
+}
+
+impl Garbage {
+    fn next(&mut self) -> Vec<u8> {
+        let len = self.random.random_range(0..200);
+        let mut bytes = vec![0; len];
+        self.random.fill_bytes(&mut bytes);
+        let from = self.names[self.random.random_range(0..self.names.len())];
+        let link = self.random.next_u64();
+        let frame = match self.random.random_range(0..5) {
+            0 => return bytes,
+            1 => Frame::request(from),
+            2 => Frame::handshake(from, FrameKind::Init, link, bytes),
+            3 => Frame::handshake(from, FrameKind::Response, link, bytes),
+            _ => Frame::data(from, link, self.random.random_range(0..1 << 40), vec![ByteBuf::from(bytes)]),
+        };
+        frame.encode().unwrap()
+    }
+}
+
+/// How many messages a node has looked at and thrown away.
+fn thrown_away(snapshot: &TransportSnapshot) -> u64 {
+    let of = |link: &LinkTraffic| link.not_authentic + link.replayed + link.stale + link.over_limit;
+    snapshot.strays + snapshot.links.values().map(|link| of(&link.traffic)).sum::<u64>()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn million_messages_of_garbage__should_cost_time_and_nothing_else() {
+    const MESSAGES: u64 = 1_000_000;
+    let stage = Stage::new().await;
+    let faults = stage.cluster.broker().faults(1);
+    let honest: Vec<NodeId> = (0..2).map(|which| stage.honest(which).id()).collect();
+    let names = [honest.as_slice(), &[stage.liar.id(), NodeId(Uuid::from_u128(99))]].concat();
+    let victim = inbox_subject(&stage.liar.args().settings.cluster, honest[0]);
+    let mut garbage = Garbage { random: StdRng::seed_from_u64(1), names };
+    stage.honest_signing_works().await;
+    let handshakes = transport(&stage, 0).await.links[&honest[1]].lives;
+    let (begun, mut sent, mut signed) = (Instant::now(), 0, 0);
+    while sent < MESSAGES {
+        let before = thrown_away(&transport(&stage, 0).await);
+        for _ in 0..AT_A_TIME {
+            assert_eq!(faults.inject(&victim, &garbage.next()), 1);
+        }
+        sent += AT_A_TIME;
+        // A request for a handshake is not thrown away if it leads to one.
+        let seen = before + AT_A_TIME - AT_A_TIME / 100;
+        eventually(|| async { (thrown_away(&transport(&stage, 0).await) >= seen).then_some(()) }).await;
+        if sent % (MESSAGES / 20) == 0 {
+            stage.honest_signing_works().await;
+            signed += 1;
+        }
+    }
+    let took = begun.elapsed();
+    println!(
+        "a million messages took {took:?}, {:.2} us each; {signed} signatures meanwhile",
+        took.as_micros() as f64 / 1e6
+    );
+    let link = transport(&stage, 0).await.links[&honest[1]];
+    assert_eq!((link.lives, link.traffic.undelivered), (handshakes, 0), "the link never went down");
+    let signing = stage.snapshot(0).await;
+    assert_eq!((signing.aborted, signing.last_abort), (0, None));
 }

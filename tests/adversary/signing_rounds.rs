@@ -138,7 +138,7 @@ async fn participant__should_be_named_for_what_it_signed() {
         let session = stage.propose(&sheet);
         let played = stage.liar.play(Service::Signing, &sheet, session, party, |_, outgoing| {
             if outgoing.round == in_round {
-                *outgoing.payload = change(&outgoing.payload);
+                outgoing.payload = change(&outgoing.payload).into();
             }
             true
         });

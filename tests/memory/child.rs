@@ -1,8 +1,11 @@
 //! The process that is looked into: what happens in it.
 
 use std::io::{Write, stdin, stdout};
+use std::time::Duration;
 
 use quorate::ids::{Scheme, SheetHash, Threshold};
+use quorate::pairing::PairingMsg;
+use quorate::protocol::ecdsa_signing::EcdsaSigning;
 use quorate::storage::{Action, Family, Fault, Point};
 use quorate::testing::witness::{self, Kind};
 use quorate::testing::{ActorName, Cluster, ClusterBuilder, Silence, eventually};
@@ -43,8 +46,10 @@ fn say(phase: &str) {
     assert_ne!(stdin().read_line(&mut String::new()).unwrap(), 0, "nobody looks any more");
 }
 
+/// Links are patient: those that a busy machine makes anew after a phase has ended have keys that nobody was told of.
 fn builder() -> ClusterBuilder {
-    Cluster::builder("memory".parse().unwrap(), Threshold::new(2, 3).unwrap())
+    let builder = Cluster::builder("memory".parse().unwrap(), Threshold::new(2, 3).unwrap());
+    builder.settings(|settings| settings.link.missed_heartbeats = 30)
 }
 
 /// The shortest life with a share in it.
@@ -80,6 +85,11 @@ async fn everything() {
     }
     open.failed().await;
     say("sessions-panicked");
+
+    ecdsa_panics(&cluster).await;
+    say("ecdsa-panicked");
+    pair_setup_panics(&cluster).await;
+    say("pair-setup-panicked");
 
     let open = Open::start(&cluster).await;
     cluster.crash(0, ActorName::Signing).await.unwrap();
@@ -132,6 +142,41 @@ async fn everything() {
         cluster.shutdown(number).await;
     }
     say("stopped");
+}
+
+/// An ECDSA session panics when it has computed its share of the signature, and so have the other signers.
+async fn ecdsa_panics(cluster: &Cluster) {
+    let hold = |number| cluster.hold_write(number, Point::BeforeWrite, Family::Results).unwrap();
+    let holds = [hold(0), hold(1), hold(2)];
+    let request = cluster.sign_request(Scheme::Ecdsa, "w").unwrap();
+    let client = cluster.client(0).unwrap().start_signing(request);
+    let computed = async || {
+        let session = *cluster.signing(0).await.unwrap().sessions.first()?;
+        let snapshot = cluster.session(0, session).await.unwrap()?;
+        (snapshot.round == EcdsaSigning::SHARE_ROUND && snapshot.held).then_some(session)
+    };
+    eventually("the share is computed", async || computed().await.is_some()).await.unwrap();
+    cluster.crash_session(0, computed().await.unwrap()).await.unwrap();
+    client.await.unwrap().unwrap_err();
+    drop(holds);
+}
+
+/// Pairing panics while a pair setup runs, on the side that began it or on the other.
+async fn pair_setup_panics(cluster: &Cluster) {
+    const SOON: Duration = Duration::from_secs(10);
+    let (pairing, peer) = (&cluster.addresses(0).unwrap().pairing, cluster.id(1).unwrap());
+    let drawn = witness::count(Kind::PairSetup);
+    let ban = |reply| PairingMsg::Ban { peer, session: SheetHash([1; 32]), reply };
+    pairing.call(SOON, ban).await.unwrap().unwrap();
+    pairing.call(SOON, |reply| PairingMsg::LiftBan { peer, reply }).await.unwrap().unwrap();
+    eventually("a pair setup has drawn its secrets", async || {
+        let runs = cluster.pairing(0).await.is_ok_and(|pairing| !pairing.running.is_empty());
+        runs && witness::count(Kind::PairSetup) > drawn
+    })
+    .await
+    .unwrap();
+    cluster.crash(0, ActorName::Pairing).await.unwrap();
+    cluster.until_all("all pairs are set up", |view| view.is_complete(Scheme::Ecdsa)).await.unwrap();
 }
 
 /// Two for each signature of FROST; one in ECDSA, and two masks.

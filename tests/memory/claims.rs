@@ -136,7 +136,7 @@ fn memory__should_hold_secrets_only_where_they_must_live() {
         ];
         found.differs_from(&[at_rest(NODES).as_slice(), &at_work].concat())
     });
-    for phase in ["peer-lost", "sessions-panicked", "signing-panicked"] {
+    for phase in ["peer-lost", "sessions-panicked", "ecdsa-panicked", "pair-setup-panicked", "signing-panicked"] {
         check(&mut process, phase, resting);
     }
     let before = check(&mut process, "keygen-panicked", resting);

@@ -23,7 +23,8 @@ use crate::proxy::{Passage, Proxy};
 use crate::verify::{assert_ecdsa, assert_eddsa};
 use crate::{LOOK_AGAIN, soon, until};
 
-const DIGEST: [u8; 32] = [0xc0; 32];
+/// What is signed.
+pub(crate) const DIGEST: [u8; 32] = [0xc0; 32];
 /// How many clients ask at a time.
 const CLIENTS: usize = 4;
 /// How many signatures a cluster makes with a node less before it counts as serving.
@@ -35,7 +36,8 @@ const SILENT: Duration = Duration::from_secs(10);
 /// A peer that is gone is told by the broker: at the next message for it, and there is a heartbeat each second.
 const GONE: Duration = Duration::from_secs(5);
 
-fn rounds() -> Option<usize> {
+/// How many rounds are to be done, if the environment says.
+pub(crate) fn rounds() -> Option<usize> {
     std::env::var("CHAOS_ROUNDS").ok().map(|rounds| rounds.parse().unwrap())
 }
 
@@ -62,8 +64,6 @@ struct Load {
 struct Signed {
     request: SignRequest,
     signature: String,
-    /// It had to ask more than once.
-    again: bool,
 }
 
 impl Load {
@@ -84,9 +84,9 @@ impl Load {
                     let id = format!("{name}-{number}-{}", signed.len()).parse().unwrap();
                     let request = SignRequest::builder(scheme, "w".parse().unwrap(), id, &DIGEST);
                     let request = request.sign_with(&initiator).unwrap();
-                    let (signature, asked) = sign(&client, &wallet, &request).await;
+                    let signature = sign(&client, &wallet, &request).await;
                     done.fetch_add(1, Ordering::Relaxed);
-                    signed.push(Signed { request, signature, again: asked > 1 });
+                    signed.push(Signed { request, signature });
                 }
                 signed
             });
@@ -100,47 +100,30 @@ impl Load {
         until(what, async || (self.done.load(Ordering::Relaxed) >= goal).then_some(())).await;
     }
 
-    /// Ends the load. Every request has one signature, whoever is asked for it again. But where a node was lost with the
-    /// signature that it had made and not told, its partner, which could not know, helped to make another one: of the
-    /// same content, and as good.
-    async fn end(mut self, cluster: &Cluster, wallet: &Wallet) -> Ended {
+    /// Ends the load, and says how many requests were signed. Each has one signature, whoever is asked for it again.
+    async fn end(mut self, cluster: &Cluster, wallet: &Wallet) -> usize {
         self.stop.store(true, Ordering::Relaxed);
-        let mut ended = Ended::default();
+        let mut requests = 0;
         while let Some(signed) = soon("a client ends", self.clients.join_next()).await {
-            for Signed { request, signature, again } in signed.unwrap() {
-                let (now, _) = sign(&cluster.client, wallet, &request).await;
-                assert!(now == signature || again, "{} has two signatures", request.request_id());
-                ended.requests += 1;
-                ended.with_two += usize::from(now != signature);
+            for Signed { request, signature } in signed.unwrap() {
+                let now = sign(&cluster.client, wallet, &request).await;
+                assert_eq!(now, signature, "{} has two signatures", request.request_id());
+                requests += 1;
             }
         }
-        ended
-    }
-}
-
-/// What became of a load.
-#[derive(Debug, Default)]
-struct Ended {
-    requests: usize,
-    /// Those that have a second signature.
-    with_two: usize,
-}
-
-impl std::ops::AddAssign for Ended {
-    fn add_assign(&mut self, more: Self) {
-        self.requests += more.requests;
-        self.with_two += more.with_two;
+        requests
     }
 }
 
 #[derive(Clone)]
-struct Wallet {
-    ecdsa: bitcoin::secp256k1::PublicKey,
+pub(crate) struct Wallet {
+    ecdsa: Option<bitcoin::secp256k1::PublicKey>,
     eddsa: Vec<u8>,
 }
 
 impl Wallet {
-    async fn make(cluster: &Cluster) -> Self {
+    /// Makes the wallet `w`.
+    pub(crate) async fn make(cluster: &Cluster) -> Self {
         let request = KeygenRequest::builder("w".parse().unwrap()).sign_with(&cluster.files.initiator).unwrap();
         let wallet = cluster.client.keygen(&request).await.unwrap();
         let key = |scheme| {
@@ -148,18 +131,21 @@ impl Wallet {
             hex::decode(&key.public_key).unwrap()
         };
         let ecdsa = bitcoin::secp256k1::PublicKey::from_slice(&key(Scheme::Ecdsa)).unwrap();
-        Self { ecdsa, eddsa: key(Scheme::Ed25519) }
+        Self { ecdsa: Some(ecdsa), eddsa: key(Scheme::Ed25519) }
+    }
+
+    /// A wallet with an Ed25519 key.
+    pub(crate) const fn of_eddsa(eddsa: Vec<u8>) -> Self {
+        Self { ecdsa: None, eddsa }
     }
 }
 
-/// Asks until there is a signature, and verifies it. Tells how often it asked.
-async fn sign(client: &Client, wallet: &Wallet, request: &SignRequest) -> (String, u32) {
+/// Asks until there is a signature, and verifies it.
+pub(crate) async fn sign(client: &Client, wallet: &Wallet, request: &SignRequest) -> String {
     let asking = async {
-        let mut asked = 0;
         loop {
-            asked += 1;
             if let Some(signature) = ask(client, wallet, request).await {
-                return (signature, asked);
+                return signature;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -168,12 +154,14 @@ async fn sign(client: &Client, wallet: &Wallet, request: &SignRequest) -> (Strin
 }
 
 /// Asks once. Nothing, where asking again may help.
-async fn ask(client: &Client, wallet: &Wallet, request: &SignRequest) -> Option<String> {
+pub(crate) async fn ask(client: &Client, wallet: &Wallet, request: &SignRequest) -> Option<String> {
     match client.sign(request).await {
         Ok(signed) => {
             let signature = hex::decode(&signed.signature).unwrap();
             match request.scheme() {
-                Scheme::Ecdsa => assert_ecdsa(&wallet.ecdsa, &DIGEST, &signature, signed.recovery.unwrap()),
+                Scheme::Ecdsa => {
+                    assert_ecdsa(&wallet.ecdsa.unwrap(), &DIGEST, &signature, signed.recovery.unwrap());
+                }
                 Scheme::Ed25519 | Scheme::Bip340 => assert_eddsa(&wallet.eddsa, &DIGEST, &signature),
             }
             Some(signed.signature)
@@ -184,8 +172,8 @@ async fn ask(client: &Client, wallet: &Wallet, request: &SignRequest) -> Option<
             assert!(may_pass, "{}: {failure}", request.request_id());
             None
         }
-        // The node that had it is gone: another one has it next.
-        Err(ClientError::Timeout | ClientError::Nobody) => None,
+        // The node that had it is gone, or the broker: another one has it next.
+        Err(ClientError::Timeout | ClientError::Nobody | ClientError::Broker(_)) => None,
         Err(error) => panic!("{}: {error}", request.request_id()),
     }
 }
@@ -207,11 +195,16 @@ async fn noticed(cluster: &Cluster, victim: usize, what: &str, limit: Duration, 
     assert!(took < limit, "{what}: noticed after {took:?}");
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Fault {
+/// What is done to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
     Kill,
     Freeze,
     Stop,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 3] = [Self::Kill, Self::Freeze, Self::Stop];
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,8 +212,8 @@ async fn clients__should_be_served_whatever_is_done_to_a_node() {
     let server = NatsServer::start().await.unwrap();
     let mut cluster = Cluster::of_ours(server, Files::new(Algorithm::Ed25519), "").await;
     let wallet = Wallet::make(&cluster).await;
-    let mut ended = Ended::default();
-    for (act, (fault, victim)) in acts(&[Fault::Kill, Fault::Freeze, Fault::Stop]).into_iter().enumerate() {
+    let mut signed = 0;
+    for (act, (fault, victim)) in acts(&Fault::ALL).into_iter().enumerate() {
         let load = Load::start(&cluster, &wallet, &format!("act{act}"));
         load.goes_on("all is well").await;
         let since = Instant::now();
@@ -239,9 +232,32 @@ async fn clients__should_be_served_whatever_is_done_to_a_node() {
         }
         cluster.until_complete().await;
         load.goes_on(&format!("{what}: it is back")).await;
-        ended += load.end(&cluster, &wallet).await;
+        signed += load.end(&cluster, &wallet).await;
     }
-    println!("{ended:?}");
+    println!("{signed} requests were signed");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients__should_be_served_again_when_the_broker_comes_back_with_or_without_its_data() {
+    let server = NatsServer::start().await.unwrap();
+    let mut cluster = Cluster::of_ours(server, Files::new(Algorithm::Ed25519), "").await;
+    let wallet = Wallet::make(&cluster).await;
+    let mut signed = 0;
+    for (act, keeps_data) in [true, false].repeat(rounds().unwrap_or(1)).into_iter().enumerate() {
+        let load = Load::start(&cluster, &wallet, &format!("broker{act}"));
+        load.goes_on("all is well").await;
+        let since = Instant::now();
+        // Killed: neither nodes nor clients are told.
+        cluster.server.restart(keeps_data).await.unwrap();
+        let down = since.elapsed();
+        load.goes_on("the broker is back").await;
+        println!("broker killed, data kept: {keeps_data}: away for {down:?}, served after {:?}", since.elapsed());
+        cluster.until_complete().await;
+        load.goes_on("all is well again").await;
+        signed += load.end(&cluster, &wallet).await;
+    }
+    println!("{signed} requests were signed");
     cluster.stop().await;
 }
 
@@ -259,7 +275,7 @@ async fn clients__should_be_served_while_the_network_of_a_node_is_bad() {
     }
     let cluster = Cluster::start(server, files, "tested", &["-c", "{node}.toml"]).await;
     let wallet = Wallet::make(&cluster).await;
-    let mut ended = Ended::default();
+    let mut signed = 0;
     for round in 0..rounds().unwrap_or(1) {
         let load = Load::start(&cluster, &wallet, &format!("round{round}"));
         proxy.set(Passage::Slow(Duration::from_millis(150)));
@@ -273,9 +289,9 @@ async fn clients__should_be_served_while_the_network_of_a_node_is_bad() {
             cluster.until_complete().await;
         }
         load.goes_on("all is well again").await;
-        ended += load.end(&cluster, &wallet).await;
+        signed += load.end(&cluster, &wallet).await;
     }
-    println!("{ended:?}");
+    println!("{signed} requests were signed");
     cluster.stop().await;
 }
 
@@ -334,7 +350,7 @@ async fn clients__should_be_served_while_the_disk_of_a_node_is_full_or_read_only
         return;
     };
     files.configure(&server.url(), "");
-    let within = Some((POOR, disk.within(files.path())));
+    let within = [(POOR, disk.within(files.path()))].into();
     let mut cluster = Cluster::start_within(server, files, "tested", &["-c", "quorate.toml"], within).await;
     let wallet = Wallet::make(&cluster).await;
     let load = Load::start(&cluster, &wallet, "disk");
@@ -371,7 +387,7 @@ async fn clients__should_be_served_while_the_disk_of_a_node_is_full_or_read_only
     load.goes_on("the node with the poor disk signs").await;
     cluster.start_node(0).await;
     cluster.until_complete().await;
-    let ended = load.end(&cluster, &wallet).await;
-    println!("{ended:?}");
+    let signed = load.end(&cluster, &wallet).await;
+    println!("{signed} requests were signed");
     cluster.stop().await;
 }

@@ -1,5 +1,6 @@
 //! A cluster of processes on a server of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,8 +84,8 @@ pub(crate) struct Cluster {
     pub(crate) files: Files,
     /// How each node is started, after its name. `{node}` stands for that name.
     args: Vec<String>,
-    /// A node that is started by another program, with its arguments: it runs what comes after them.
-    within: Option<(usize, Vec<String>)>,
+    /// Nodes that are started by another program, with its arguments: it runs what comes after them.
+    within: BTreeMap<usize, Vec<String>>,
     pub(crate) nodes: Vec<Option<Node>>,
     pub(crate) client: Client,
 }
@@ -92,16 +93,16 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts all nodes, and returns when every pair of them can work together.
     pub(crate) async fn start(server: NatsServer, files: Files, id: &str, args: &[&str]) -> Self {
-        Self::start_within(server, files, id, args, None).await
+        Self::start_within(server, files, id, args, BTreeMap::new()).await
     }
 
-    /// The same, with one of the nodes started by another program.
+    /// The same, with some of the nodes started by another program.
     pub(crate) async fn start_within(
         server: NatsServer,
         files: Files,
         id: &str,
         args: &[&str],
-        within: Option<(usize, Vec<String>)>,
+        within: BTreeMap<usize, Vec<String>>,
     ) -> Self {
         let options = Options::new([server.url()], "test");
         let client = Client::connect(&options, id.parse().unwrap()).await.unwrap();
@@ -125,7 +126,7 @@ impl Cluster {
         let more: Vec<String> = self.args.iter().map(|arg| arg.replace("{node}", &name)).collect();
         let mut args = vec!["start", "-n", &name];
         args.extend(more.iter().map(String::as_str));
-        let within = self.within.iter().filter(|(at, _)| *at == number).flat_map(|(_, program)| program);
+        let within = self.within.get(&number).into_iter().flatten();
         let program: Vec<&str> = within.map(String::as_str).chain([env!("CARGO_BIN_EXE_quorate")]).collect();
         let node = Node::start_by(self.files.path(), &format!("{name}.log"), &[program, args].concat()).await;
         self.nodes[number] = Some(node);

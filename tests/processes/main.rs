@@ -12,6 +12,8 @@
 //! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
 //! | `crashes` | everything is killed at some time | each request is answered once |
 //! | `chaos` | nodes are killed, frozen, stopped, cut off, slow, without room on their disk | clients are served; who is lost is noticed in time |
+//! | `kill_points` | nodes are killed, frozen, stopped in each round | every client is answered, and all nodes agree |
+//! | `soak` | works, and loses sessions | nothing is left of them |
 //! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
 //! | `backup` | has a node that loses its disk | backups while it signs, restoring, sealing, other secrets |
 //! | `protection` | a single node | who gets at its memory |
@@ -24,12 +26,14 @@ mod cluster;
 mod contract;
 mod crashes;
 mod guarded;
+mod kill_points;
 mod node;
 mod operators;
 mod outsider;
 mod permissions;
 mod protection;
 mod proxy;
+mod soak;
 mod start;
 mod tampering;
 mod timeouts;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::error::Failure;
-use quorate::ids::SheetHash;
+use quorate::ids::{NodeId, SheetHash};
 use quorate::keygen::Generated;
 use quorate::session::Aborted;
 use quorate::signing::{AdmissionRecord, Signed};
 use quorate::wallet::{WalletCertificate, WalletRecord};
 
+use crate::liar::Lie;
 use crate::plan::{Ask, Plan};
 
 /// Virtual time since the plan began.
@@ -20,6 +21,8 @@ pub type At = Duration;
 /// A run, after it was run.
 pub struct History {
     pub plan: Plan,
+    /// The ids of the nodes, by number.
+    pub ids: Vec<NodeId>,
     /// Who asked what, and what came of it.
     pub asked: Vec<Asked>,
     /// What went wrong, and when.
@@ -32,6 +35,8 @@ pub struct History {
     pub bans: Vec<(At, Ban)>,
     /// What passed from one node to another, where neither lost count.
     pub traffic: Vec<Traffic>,
+    /// How often the member that lies told each lie.
+    pub lies: BTreeMap<Lie, u64>,
     /// How the cluster recovered, if it did.
     pub recovery: Result<Recovery, String>,
     /// What each node has of each wallet in the end.
@@ -158,6 +163,9 @@ impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { parties, signers, on_peer_failure, network, bystanders, .. } = &self.plan;
         writeln!(f, "{signers} of {parties}, {on_peer_failure:?}, bystanders: {bystanders}, {network:?}")?;
+        if let Some(liar) = &self.plan.liar {
+            writeln!(f, "{liar:?} told {:?}", self.lies)?;
+        }
         let mut lines: Vec<(At, String)> = Vec::new();
         for Struck { what, from, until, .. } in &self.struck {
             lines.push((*from, format!("      {what}")));

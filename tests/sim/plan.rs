@@ -10,6 +10,7 @@ use quorate::signing::OnPeerFailure;
 use quorate::testing::ActorName;
 use quorate::transport::memory::Conditions;
 
+use crate::liar::{Liar, Lie};
 use draw::{Draw, victims};
 
 /// How long clients ask and faults strike, in virtual time.
@@ -40,6 +41,8 @@ pub struct Plan {
     pub strikes: Vec<(Duration, Strike)>,
     /// When the faults end.
     pub length: Duration,
+    /// Who lies until then.
+    pub liar: Option<Liar>,
 }
 
 /// What a client wants.
@@ -66,6 +69,8 @@ pub struct SignAsk {
 pub enum Strike {
     /// The node's process dies, with or without what its disk had not come to, and is started again later.
     Crash { node: usize, away: Duration, loses_waiting: bool },
+    /// The node's machine loses its power, and with it all that was not synced, and is started again later.
+    PowerCut { node: usize, away: Duration },
     /// `to` hears nothing of `from`.
     Cut { from: usize, to: usize, lasts: Duration },
     /// Nobody hears the node, and it hears nobody.
@@ -113,6 +118,20 @@ pub enum StoreFaultKind {
     Kill,
 }
 
+impl Ask {
+    /// The same under names of its own.
+    fn renamed(self, name: &str) -> Self {
+        let rename = |old: String| if [SHARED, ASIDE].contains(&old.as_str()) { old } else { format!("{old}-{name}") };
+        match self {
+            Self::Sign(SignAsk { wallet, request, scheme, path, content }) => {
+                let request = format!("{request}-{name}");
+                Self::Sign(SignAsk { wallet: rename(wallet), request, scheme, path, content })
+            }
+            Self::Keygen { wallet, schemes } => Self::Keygen { wallet: rename(wallet), schemes },
+        }
+    }
+}
+
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Self {
@@ -134,20 +153,37 @@ impl Plan {
         } else if draw.chance(0.6) {
             draw.ambush(&victims(parties, bystanders), parties, &mut asks, &mut strikes);
         }
+        draw.power_cuts(&mut strikes);
         asks.sort();
         strikes.sort_by_key(|(at, _)| *at);
         let (length, seed) = (LENGTH, seed);
-        Self { seed, parties, signers, on_peer_failure, network, bystanders, asks, strikes, length }
+        Self { seed, parties, signers, on_peer_failure, network, bystanders, asks, strikes, length, liar: None }
+    }
+
+    /// The run of a seed in which nothing goes wrong but that a member lies.
+    pub fn with_liar(seed: u64) -> Self {
+        /// How many ways to lie a liar has.
+        const LIES: usize = 3;
+        let mut draw = Draw::by(seed);
+        let parties: u8 = draw.one_of(&[3, 3, 4, 5]);
+        let signers = draw.between(parties / 2 + 1, parties);
+        let on_peer_failure = if draw.chance(0.5) { OnPeerFailure::Retry } else { OnPeerFailure::Abort };
+        let network = if draw.chance(0.5) { Conditions::PERFECT } else { draw.delayed(1) };
+        let mut asks = draw.asks(parties, true);
+        asks.extend(draw.asks(parties, false).into_iter().map(|(at, node, ask)| (at, node, ask.renamed("more"))));
+        asks.sort();
+        let node = draw.one_of(&victims(parties, true));
+        // Some tens of seeds have all of them.
+        let first = usize::try_from(seed).unwrap() * LIES;
+        let lies = (first..first + LIES).map(|at| Lie::ALL[at % Lie::ALL.len()]).collect();
+        let liar = Some(Liar { node, lies, chance: draw.one_of(&[0.1, 0.3, 1.0]), seed });
+        let (length, strikes) = (LENGTH, Vec::new());
+        Self { seed, parties, signers, on_peer_failure, network, bystanders: true, asks, strikes, length, liar }
     }
 
     /// Its threshold.
     pub fn threshold(&self) -> Threshold {
         Threshold::new(self.signers, self.parties).unwrap()
-    }
-
-    /// Whether nothing but delays, duplicates and another order happens.
-    pub fn is_quiet(&self) -> bool {
-        self.strikes.is_empty() && self.network.loss == 0.0 && self.network.corruption == 0.0
     }
 }
 
@@ -162,6 +198,7 @@ impl Strike {
     pub fn nodes(&self, parties: u8) -> Vec<usize> {
         match *self {
             Self::Crash { node, .. }
+            | Self::PowerCut { node, .. }
             | Self::Isolate { node, .. }
             | Self::Disconnect { node, .. }
             | Self::Store { node, .. }
@@ -193,5 +230,5 @@ fn plan__should_be_the_same_for_the_same_seed_and_keep_to_its_limits() {
             assert!(!spared, "seed {seed}: {strike:?}");
         }
     }
-    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
 }

@@ -6,6 +6,7 @@ mod observer;
 mod strikes;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::history::{Asked, At, Ban, History, Struck};
+use crate::liar::Lies;
 use crate::plan::{BYSTANDERS, Plan};
 use crate::template::{Template, folder, name};
 
@@ -66,6 +68,9 @@ struct Run {
     armed: JoinSet<()>,
     struck: Vec<Struck>,
     bans: Vec<(At, Ban)>,
+    /// Whether the member that lies does so.
+    lying: Arc<AtomicBool>,
+    lies: Lies,
 }
 
 /// Runs a plan on a runtime of its own, whose clock stands still while anything is computed or written.
@@ -88,6 +93,7 @@ pub fn run(plan: Plan) -> History {
         let observed = observer.finish().await;
         let asked = run.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         History {
+            ids: run.nodes().map(|number| run.template.id(number)).collect(),
             plan: run.plan,
             asked,
             struck: run.struck,
@@ -95,6 +101,7 @@ pub fn run(plan: Plan) -> History {
             aborts: observed.aborts,
             bans: run.bans,
             traffic,
+            lies: run.lies.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             recovery,
             wallets,
             admissions,
@@ -106,6 +113,8 @@ impl Run {
     /// Starts the cluster, on a network without faults.
     async fn start(plan: Plan, template: Arc<Template>, stores: &TempDir) -> Self {
         let (members, folder) = (Arc::clone(&template), stores.path().to_owned());
+        let (liar, lying, lies) = (plan.liar.clone(), Arc::new(AtomicBool::new(false)), Lies::default());
+        let (is_lying, told) = (Arc::clone(&lying), Arc::clone(&lies));
         let cluster = Cluster::builder(template.cluster.clone(), plan.threshold())
             .seed(plan.seed)
             .settings(|settings| {
@@ -116,7 +125,13 @@ impl Run {
                 settings.link.heartbeat = Duration::from_millis(300);
                 settings.restarts.backoff = RestartLimit { ..settings.restarts }.backoff;
             })
-            .args(move |number, args| members.become_member(number, args, &folder))
+            .args(move |number, args| {
+                members.become_member(number, args, &folder);
+                if let Some(liar) = liar.as_ref().filter(|liar| liar.node == number) {
+                    let (is_lying, told) = (Arc::clone(&is_lying), Arc::clone(&told));
+                    args.forgery = liar.forgery(Arc::clone(&args.identity), members.ids(), is_lying, told);
+                }
+            })
             .start()
             .await
             .unwrap();
@@ -142,8 +157,14 @@ impl Run {
             armed: JoinSet::new(),
             struck: Vec::new(),
             bans: Vec::new(),
+            lying,
+            lies,
         };
         run.list_all();
+        if let Some(liar) = run.plan.liar.as_ref().map(|liar| liar.node) {
+            run.note("a member lies".to_owned(), vec![liar], false);
+            run.lying.store(true, Ordering::Relaxed);
+        }
         run
     }
 

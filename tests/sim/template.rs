@@ -140,6 +140,11 @@ impl Template {
         self.members[number].identity.id()
     }
 
+    /// All members' ids, by number.
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.members.iter().map(|member| member.identity.id()).collect()
+    }
+
     /// A member's number.
     pub fn number(&self, id: NodeId) -> usize {
         (0..self.members.len()).find(|&number| self.id(number) == id).unwrap()

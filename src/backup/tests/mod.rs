@@ -102,7 +102,7 @@ impl Stage {
     fn answer(&self, request: &str) {
         let request: RequestId = request.parse().unwrap();
         let key = RequestKey { wallet: "first".parse().unwrap(), request }.storage_key();
-        let record = AdmissionRecord { content: [1; 32], answer: Some(Signature::Ed25519([2; 64])) };
+        let record = AdmissionRecord { content: [1; 32], answer: Some(Signature::Ed25519([2; 64])), attempt: None };
         self.write(&Batch::new().put(Family::Results, key, record.encode().unwrap()));
     }
 

@@ -27,12 +27,13 @@ use dkls23_core::utilities::proofs::{DLogProof, EncProof, R as REPETITIONS, T as
 use k256::Scalar;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::{Curve, EngineIndex, engine_index, is_proper};
 use crate::ids::{Epoch, PartyIndex};
 use crate::protocol::AbortReason;
 use crate::protocol::fault::Fault;
+use crate::secret::SecretBuffer;
 
 /// A commitment's salt in bytes.
 const SALT_BYTES: usize = 64;
@@ -67,8 +68,8 @@ pub trait Message: Serialize + DeserializeOwned {
 }
 
 /// Encodes in one allocation of the message's largest size, so that no half-written copy of a secret stays behind.
-pub fn encode<M: Message>(message: &M) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let mut bytes = Zeroizing::new(vec![0; M::MAX_BYTES]);
+pub fn encode<M: Message>(message: &M) -> Result<SecretBuffer, Fault> {
+    let mut bytes = SecretBuffer::zeroed(M::MAX_BYTES);
     let len = postcard::to_slice(message, &mut bytes).map_err(|_| Fault::engine())?.len();
     bytes.truncate(len);
     Ok(bytes)

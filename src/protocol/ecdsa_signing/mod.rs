@@ -55,7 +55,7 @@ use crate::protocol::share::KeyShare;
 use crate::protocol::slots::{Received, Slots};
 use crate::protocol::verify::verify;
 use crate::protocol::{Abort, AbortReason, Outgoing, Party, Progress, Recipient, RunContext};
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBuffer, SecretBytes};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::witness::{self, Kind};
 
@@ -244,7 +244,7 @@ impl EcdsaSigning {
     }
 
     fn decode<M: Message>(&self, received: &Received) -> Result<BTreeMap<PartyIndex, M>, Fault> {
-        let decode = |(&from, payload): (&PartyIndex, &Zeroizing<Vec<u8>>)| {
+        let decode = |(&from, payload): (&PartyIndex, &SecretBuffer)| {
             Ok((from, message::decode(payload, &Route::new(from, self.me)?)?))
         };
         received.iter().map(decode).collect()

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use frost_core::Error;
 use frost_core::keys::SigningShare;
 use frost_core::keys::dkg::{self, round1, round2};
+#[cfg(any(test, feature = "testing"))]
 use zeroize::Zeroizing;
 
 use crate::ids::{PartyIndex, Scheme, Threshold};
@@ -17,11 +18,12 @@ use crate::protocol::fault::Fault;
 use crate::protocol::rng::EngineRng;
 use crate::protocol::share::KeyShare;
 use crate::protocol::share::suite::{Suite, identifier, party_of, with_suite};
+use crate::secret::SecretBuffer;
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::witness::{self, Kind};
 
 /// One party's shares for the others, each encoded.
-pub(super) type SharesByRecipient = BTreeMap<PartyIndex, Zeroizing<Vec<u8>>>;
+pub(super) type SharesByRecipient = BTreeMap<PartyIndex, SecretBuffer>;
 
 /// A party that has chosen its polynomial and not yet dealt it.
 pub(super) trait Dealer: Send {
@@ -105,7 +107,7 @@ impl<C: Suite> Dealer for FrostDealer<C> {
         let mut shares = SharesByRecipient::new();
         for &party in packages.keys() {
             let package = identifier::<C>(party).ok().and_then(|id| dealt.get(&id)).ok_or_else(Fault::engine)?;
-            let share = Zeroizing::new(package.signing_share().serialize());
+            let share = SecretBuffer::from(package.signing_share().serialize());
             #[cfg(any(test, feature = "testing"))]
             witness::saw(Kind::Dealt, &share);
             shares.insert(party, share);

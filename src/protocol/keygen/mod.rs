@@ -189,7 +189,7 @@ impl Keygen {
         for (position, (scheme, receiver)) in receivers.into_iter().enumerate() {
             let for_scheme = deals.iter().filter_map(|(&party, deal)| {
                 let (_, share) = deal.0.get(position)?;
-                Some((party, share.0.as_slice()))
+                Some((party, &*share.0))
             });
             shares.insert(scheme, receiver.finish(&for_scheme.collect())?);
         }

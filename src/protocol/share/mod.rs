@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use self::group::{GroupKey, MAX_GROUP_BYTES};
-use self::suite::{Suite, decode_signing_share, verifying_share_of, with_suite};
+use self::suite::{Suite, decode_signing_share, verifying_share_of};
 use crate::error::Code;
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::PublicKey;
@@ -103,10 +103,7 @@ impl KeyShare {
         #[cfg(any(test, feature = "testing"))]
         witness::saw(Kind::KeyShare, signing.expose());
         let expected = group.verifying_share(index).ok_or(ShareError::Index)?;
-        let actual = with_suite!(group.scheme(), C => {
-            verifying_share_of::<C>(&*decode_signing_share::<C>(signing.expose())?)
-        })?;
-        if actual != expected {
+        if verifying_share_of(group.scheme(), signing.expose())? != expected {
             return Err(ShareError::Mismatch);
         }
         Ok(Self { index, group, signing })
@@ -167,7 +164,7 @@ impl KeyShare {
         let stored = StoredShare {
             version: FORMAT_VERSION,
             index: self.index,
-            signing: SecretPayload(Zeroizing::new(self.signing.expose().to_vec())),
+            signing: SecretPayload(self.signing.expose().to_vec().into()),
         };
         let bytes = codec::encode_secret(&stored, MAX_SHARE_BYTES).map_err(|_| ShareError::Encode)?;
         Ok(SecretBytes::copy_from(&bytes))

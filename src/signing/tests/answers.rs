@@ -3,22 +3,16 @@
 use super::*;
 use crate::error::Code;
 use crate::keys::Signature;
+use crate::signing::AdmissionRecord;
 use crate::signing::work::Work;
-use crate::signing::{AdmissionRecord, RequestKey};
 use crate::storage::{Batch, Durability, Family};
 use crate::testing::eventually;
-
-impl Rig {
-    fn key(&self, id: &str) -> RequestKey {
-        RequestKey { wallet: wallet_id("w"), request: id.parse().unwrap() }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answer__should_be_durable_before_a_client_has_it() {
     let rig = Rig::start(|_| ()).await;
     let (signature, content) = (Signature::Ed25519([7; 64]), rig.request(Scheme::Ed25519, "r").content_hash());
-    let record = AdmissionRecord { content, answer: Some(signature) }.encode().unwrap();
+    let record = AdmissionRecord { content, answer: Some(signature), attempt: None }.encode().unwrap();
     let batch = Batch::new().put(Family::Results, rig.key("r").storage_key(), record);
     // A participant without clients of its own keeps an answer this way: a power cut may take it back.
     rig.store.write(batch, Durability::Buffered).await.unwrap();
@@ -60,8 +54,8 @@ async fn refusal__should_say_why_when_the_engine_is_still_being_built() {
     let answer = rig.ask(Scheme::Ecdsa, "r");
     let (_, session) = rig.proposal().await;
     let (reply, states) = rig.pair_states().await;
-    let (key, result) = (rig.key("r"), Err(Code::StorageWrite));
-    rig.signing.cast(Work::Admitted { key, session, result }.into()).unwrap();
+    let result = Err(Code::StorageWrite);
+    rig.signing.cast(Work::Admitted { session, result }.into()).unwrap();
     rig.snapshot().await;
     reply.send(Ok(states)).unwrap();
     let said = rig.said(session).await;

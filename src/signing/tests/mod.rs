@@ -1,6 +1,7 @@
 //! One real signing actor, all of its neighbours played.
 
 mod answers;
+mod inquiries;
 mod limits;
 mod starting;
 
@@ -12,7 +13,7 @@ use ractor::RpcReplyPort;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::{Signed, SigningActor, SigningArgs, SigningMsg, SigningSnapshot};
+use super::{RequestKey, Signed, SigningActor, SigningArgs, SigningMsg, SigningSnapshot};
 use crate::error::Failure;
 use crate::ids::{Epoch, NodeId, Scheme, SheetHash, Threshold, WalletId};
 use crate::pairing::{PairUnavailable, PairingMsg};
@@ -75,6 +76,10 @@ impl Rig {
     fn request(&self, scheme: Scheme, id: &str) -> SignRequest {
         let builder = SignRequest::builder(scheme, wallet_id("w"), id.parse().unwrap(), &[7; 32]);
         builder.sign_with(&self.bench.initiator).unwrap()
+    }
+
+    fn key(&self, id: &str) -> RequestKey {
+        RequestKey { wallet: wallet_id("w"), request: id.parse().unwrap() }
     }
 
     /// A client of the member asks for a signature.

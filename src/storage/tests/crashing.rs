@@ -65,6 +65,35 @@ fn acknowledged_writes__should_survive_the_death_of_the_process() {
     assert_eq!(get(&store, Family::Shares, &next).is_some(), get(&store, Family::Wallets, &next).is_some());
 }
 
+/// On an operating system that has lost its memory: what was only buffered is gone, and nothing before it.
+#[test]
+fn loss_of_power__should_cost_only_what_was_not_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let store = open(folder.path());
+    let write = |key: &str, durability| {
+        let batch = Batch::new().put(Family::Shares, key, secret("share"));
+        store.write(&batch, durability).unwrap();
+        if durability == Durability::Synced {
+            faults.synced(folder.path());
+        }
+    };
+    write("1", Durability::Buffered);
+    write("2", Durability::Synced);
+    write("3", Durability::Buffered);
+    write("4", Durability::Buffered);
+    // Closing a store syncs it: this one dies.
+    std::mem::forget(store);
+    let left = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
+    }
+    faults.cut_power(left.path()).unwrap();
+    let store = open(left.path());
+    let there = ["1", "2", "3", "4"].map(|key| get(&store, Family::Shares, key).is_some());
+    assert_eq!(there, [true, true, false, false]);
+}
+
 #[test]
 fn torn_end_of_the_log__should_cost_only_what_was_torn() {
     let folder = tempfile::tempdir().unwrap();

@@ -112,6 +112,7 @@ fn quick(cluster: ClusterId, threshold: Threshold) -> Settings {
         handshake_retry: Duration::from_millis(50),
         handshake_retry_max: Duration::from_millis(400),
         handshake_timeout: Duration::from_secs(2),
+        requested_handshake_interval: Duration::from_millis(50),
         restart_backoff: Duration::from_millis(10),
         ..LinkConfig::default()
     };

@@ -12,7 +12,7 @@ use crate::pairing::PairingMsg;
 use crate::registry::RegistryMsg;
 use crate::session::SessionMsg;
 use crate::signing::SigningMsg;
-use crate::storage::Hold;
+use crate::storage::{Hold, StorageError};
 use crate::supervision::{Address, CallError, Unavailable};
 use crate::transport::TransportMsg;
 
@@ -59,6 +59,20 @@ impl Cluster {
         let actors = self.actors(number)?;
         self.local.kill(number).await;
         all_gone(actors).await
+    }
+
+    /// Ends a node as a loss of power would: of what it wrote, only what was synced is left.
+    ///
+    /// # Errors
+    /// When it does not run, its actors do not end, or its folder cannot be changed.
+    pub async fn cut_power(&mut self, number: usize) -> Result<(), HarnessError> {
+        self.storage_faults(number)?.lose_waiting();
+        self.lose(number).await?;
+        let storage = &self.args(number)?.storage;
+        let cut = || storage.faults.cut_power(&storage.options.folder);
+        // A write that was under way ends, and lets go of the store.
+        eventually("the store is let go of", async || !matches!(cut(), Err(StorageError::InUse { .. }))).await?;
+        Ok(cut()?)
     }
 
     /// Ends a node at a held write: nothing that comes after the point happens.

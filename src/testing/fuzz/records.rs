@@ -14,7 +14,7 @@ use crate::keys::Signature;
 use crate::protocol::pair::PairState;
 use crate::protocol::pair::testbed::established;
 use crate::protocol::share::KeyShare;
-use crate::signing::AdmissionRecord;
+use crate::signing::{AdmissionRecord, Attempted};
 use crate::storage::fuzz as header;
 use crate::testing::PlantedWallet;
 use crate::wallet::{WalletCertificate, WalletRecord};
@@ -70,8 +70,11 @@ fn headers() -> Vec<Vec<u8>> {
 }
 
 fn admissions() -> Vec<Vec<u8>> {
-    let record = |answer| AdmissionRecord { content: [3; 32], answer }.encode().unwrap().expose().to_vec();
-    [None, Some(Signature::Ed25519([7; 64]))].map(record).into()
+    let attempt = Attempted { session: SheetHash([1; 32]), signers: vec![NodeId(Uuid::from_u128(7))] };
+    [(None, Some(attempt)), (Some(Signature::Ed25519([7; 64])), None)]
+        .map(|(answer, attempt)| AdmissionRecord { content: [3; 32], answer, attempt })
+        .map(|record| record.encode().unwrap().expose().to_vec())
+        .into()
 }
 
 fn pendings() -> Vec<Vec<u8>> {

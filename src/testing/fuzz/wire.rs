@@ -13,9 +13,9 @@ use crate::ids::{ClusterId, Epoch, NodeId, PartyIndex, Scheme, SessionId, SheetH
 use crate::keys::Signature;
 use crate::transport::Readiness;
 use crate::transport::link_messages::{Beat, Control, decode_message, encode_message};
-use crate::transport::noise::{Content, Hello, Initiation, LinkKeys, Session, respond};
+use crate::transport::noise::{Content, Hello, Initiation, LinkKeys, Plaintext, Session, respond};
 use crate::wire::frame::{Frame, FrameKind};
-use crate::wire::message::{KeygenOutcome, PeerMessage, SecretPayload, Service, SessionBody};
+use crate::wire::message::{KeygenOutcome, PeerMessage, SecretPayload, Service, SessionBody, SigningOutcome};
 use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
 
 pub(super) fn targets() -> Vec<Target> {
@@ -59,7 +59,8 @@ static ENDS: LazyLock<Ends> = LazyLock::new(|| {
     let (mut finished, init) = Initiation::start(&keys[0], LINK, HELLO).unwrap();
     let (opening, _, response) = respond(&keys[1], LINK, &init, 2).unwrap();
     let (mut sealing, _) = finished.finish(&response).unwrap();
-    let sealed = [vec![1; 20], vec![2; 100_000]].map(|text| sealing.seal(Content::Message, &text).unwrap().records);
+    let sealed = [vec![1; 20], vec![2; 100_000]]
+        .map(|text| sealing.seal(Content::Message, Plaintext::copy_of(&text)).unwrap().records);
     // A handshake of its own: its response is not known, so that what comes must be refused.
     let (waiting, _) = Initiation::start(&keys[0], LINK, HELLO).unwrap();
     Ends { keys, initiation: Mutex::new(waiting), init, response, opening: Mutex::new(opening), sealed: sealed.into() }
@@ -68,6 +69,7 @@ static ENDS: LazyLock<Ends> = LazyLock::new(|| {
 fn frames() -> Vec<Vec<u8>> {
     let ends = &*ENDS;
     let mut frames = vec![
+        Frame::request(node(2)),
         Frame::handshake(node(1), FrameKind::Init, LINK, ends.init.clone()),
         Frame::handshake(node(2), FrameKind::Response, LINK, ends.response.clone()),
     ];
@@ -141,6 +143,8 @@ fn messages() -> Vec<Vec<u8>> {
     let asked = [
         PeerMessage::KeygenReply { wallet, session, outcome },
         PeerMessage::KeygenQuery { wallet: "w".parse().unwrap(), session },
+        PeerMessage::SigningQuery { wallet: "w".parse().unwrap(), request: "r".parse().unwrap(), session },
+        PeerMessage::SigningReply { session, outcome: SigningOutcome::Answered(Signature::Ed25519([8; 64])) },
     ];
     said.chain(asked).map(|message| encode_message(&message).unwrap().to_vec()).collect()
 }

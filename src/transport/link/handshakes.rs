@@ -6,11 +6,17 @@
 //! A first message can be recorded and sent again by anybody. So the responder computes on a limited number per second,
 //! repeats its answer to a message that it knows, and never gives up a handshake of the peer's present life for one of
 //! another life, nor for an earlier one of the same.
+//!
+//! Only the initiator begins handshakes. A responder without keys, such as one that has just started, asks for one: until
+//! then its peer may believe in a session of its former life. Anybody can ask in its name, so a request leads to no more
+//! than a handshake beside the session in use, and to one per interval. Only the answer to that, which nobody can forge
+//! or replay, tells whether the responder lives another life.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::NodeId;
+use crate::sabotage::{self, Flaw};
 use crate::transport::config::LinkConfig;
 use crate::transport::noise::{Hello, Initiation, LinkKeys, NoiseError, Role, Session, respond};
 use crate::wire::frame::{Frame, FrameKind};
@@ -62,6 +68,12 @@ pub(super) struct Handshakes {
     attempt: Option<Attempt>,
     pause: Duration,
     not_before: Duration,
+    /// Responder: when it asks for a handshake next, as long as it has no keys.
+    ask_at: Duration,
+    /// Initiator: a handshake was asked for.
+    asked: bool,
+    /// Initiator: the earliest time of the next handshake that was asked for.
+    asked_not_before: Duration,
     candidates: Vec<Candidate>,
     /// The second that first messages are counted in, and their number.
     computed: (u64, u32),
@@ -78,6 +90,9 @@ impl Handshakes {
             attempt: None,
             pause: config.handshake_retry,
             not_before: Duration::ZERO,
+            ask_at: Duration::ZERO,
+            asked: false,
+            asked_not_before: Duration::ZERO,
             candidates: Vec::new(),
             computed: (0, 0),
         }
@@ -125,20 +140,48 @@ impl Handshakes {
         self.attempt = None;
     }
 
-    /// What is due now: the frame of a first message, new or repeated. `wanted` says that new keys are.
+    /// Gives up an untrusted session that is of no use; the keys in use are as good.
+    pub(super) fn discard(&mut self, link: u64) {
+        self.candidates.retain(|candidate| candidate.session.link() != link);
+        self.pause = self.config.handshake_retry;
+    }
+
+    /// The peer, or somebody in its name, asks for a handshake: [`wake`](Self::wake) begins it, if it is time for one.
+    pub(super) fn ask(&mut self) -> Result<(), Refused> {
+        if !self.is_initiator() || !self.candidates.is_empty() {
+            // A session is about to prove itself, or to expire.
+            return Err(Refused::Stale);
+        }
+        if self.asked {
+            return Err(Refused::TooMany);
+        }
+        self.asked = true;
+        Ok(())
+    }
+
+    /// What is due now: the frame of a first message, new or repeated, or of a request for one. `wanted` says that new keys
+    /// are.
     pub(super) fn wake(&mut self, wanted: bool, now: Duration) -> Result<Option<Vec<u8>>, NoiseError> {
         self.candidates.retain(|candidate| candidate.until > now);
         self.attempt.take_if(|attempt| attempt.until <= now);
-        if let Some(attempt) = &mut self.attempt {
-            if attempt.repeat_at > now {
-                return Ok(None);
-            }
-            attempt.repeat_at = now + self.pause;
-            let frame = attempt.frame.clone();
-            self.lengthen_pause();
-            return Ok(Some(frame));
+        if !self.is_initiator() {
+            return self.request(wanted, now).transpose();
         }
-        if !wanted || !self.is_initiator() || !self.candidates.is_empty() || now < self.not_before {
+        let asked = self.asked && self.asked_not_before <= now;
+        if asked {
+            self.asked = false;
+            self.asked_not_before = now + self.config.requested_handshake_interval;
+        }
+        if let Some(attempt) = &mut self.attempt {
+            if attempt.repeat_at <= now {
+                attempt.repeat_at = now + self.pause;
+                let frame = attempt.frame.clone();
+                self.lengthen_pause();
+                return Ok(Some(frame));
+            }
+            return Ok(asked.then(|| attempt.frame.clone()));
+        }
+        if !(asked || wanted && now >= self.not_before) || !self.candidates.is_empty() {
             return Ok(None);
         }
         self.attempts += 1;
@@ -160,9 +203,17 @@ impl Handshakes {
     /// When [`wake`](Self::wake) has something to do.
     pub(super) fn next_wake(&self, wanted: bool) -> Option<Duration> {
         let start = wanted && self.is_initiator() && self.attempt.is_none() && self.candidates.is_empty();
+        let request = wanted && !self.is_initiator();
         let repeat = self.attempt.as_ref().map(|attempt| attempt.repeat_at.min(attempt.until));
         let expiry = self.candidates.iter().map(|candidate| candidate.until).min();
-        [start.then_some(self.not_before), repeat, expiry].into_iter().flatten().min()
+        let times = [
+            start.then_some(self.not_before),
+            request.then_some(self.ask_at),
+            self.asked.then_some(self.asked_not_before),
+            repeat,
+            expiry,
+        ];
+        times.into_iter().flatten().min()
     }
 
     /// Answers a first message: gives the frame to send. `present` is the peer's hello of the session in use.
@@ -220,6 +271,19 @@ impl Handshakes {
         let until = now + self.config.lost_after();
         self.candidates.push(Candidate { session, peer, begun, until, exchange: None });
         Ok(peer)
+    }
+
+    /// Responder: the frame of a request for a handshake, if it is time for one.
+    fn request(&mut self, wanted: bool, now: Duration) -> Option<Result<Vec<u8>, NoiseError>> {
+        if !wanted || now < self.ask_at {
+            return None;
+        }
+        self.ask_at = now + self.pause;
+        self.lengthen_pause();
+        if sabotage::has(Flaw::AsksForNoHandshakes) {
+            return None;
+        }
+        Some(Frame::request(self.me).encode().map_err(|_| NoiseError::Engine))
     }
 
     fn lengthen_pause(&mut self) {

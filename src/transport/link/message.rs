@@ -1,9 +1,9 @@
 //! What the two ends of a link say to each other, besides what their nodes say.
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::ids::{Epoch, NodeId};
+use crate::transport::noise::Plaintext;
 use crate::wire::codec::{self, CodecError};
 use crate::wire::message::{MAX_LISTED_NODES, MAX_PEER_MESSAGE_BYTES, PeerMessage};
 
@@ -56,8 +56,8 @@ impl Control {
 }
 
 /// Encodes a message between nodes, which may hold secret shares.
-pub(crate) fn encode_message(message: &PeerMessage) -> Result<Zeroizing<Vec<u8>>, CodecError> {
-    codec::encode_secret(message, MAX_PEER_MESSAGE_BYTES)
+pub(crate) fn encode_message(message: &PeerMessage) -> Result<Plaintext, CodecError> {
+    codec::encode_secret_behind(Plaintext::ROOM, message, MAX_PEER_MESSAGE_BYTES).map(Plaintext::behind_room)
 }
 
 /// Decodes a message between nodes.

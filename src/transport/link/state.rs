@@ -19,7 +19,7 @@ use crate::ids::NodeId;
 use crate::transport::DownReason;
 use crate::transport::broker::PublishError;
 use crate::transport::config::LinkConfig;
-use crate::transport::noise::{Content, Hello, LinkKeys, NoiseError, Opened, Session};
+use crate::transport::noise::{Content, Hello, LinkKeys, NoiseError, Opened, Plaintext, Session};
 use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::message::{MAX_LISTED_NODES, PeerMessage};
 
@@ -109,6 +109,10 @@ impl Link {
     pub(super) fn receive(&mut self, frame: &Frame, reserved: bool, now: Duration) -> Step {
         let mut commands = Vec::new();
         match (frame.kind, frame.records.as_slice()) {
+            (FrameKind::Request, _) => match self.handshakes.ask() {
+                Ok(()) => commands.extend(self.wake(now)?),
+                Err(refused) => commands.push(Command::Drop(refused.into())),
+            },
             (FrameKind::Init, [init]) => {
                 let present = self.current.as_ref().map(|current| current.peer);
                 commands.push(match self.handshakes.answer(frame.link, init, present, now) {
@@ -119,8 +123,13 @@ impl Link {
             (FrameKind::Response, [response]) => match self.handshakes.finish(frame.link, response, now) {
                 Ok(peer) => {
                     self.still_same_life(peer)?;
-                    self.next_beat = now;
-                    commands.extend(self.wake(now)?);
+                    if self.wants_keys(now) {
+                        self.next_beat = now;
+                        commands.extend(self.wake(now)?);
+                    } else {
+                        // Somebody asked for it: the peer lives the life that it lived.
+                        self.handshakes.discard(frame.link);
+                    }
                 }
                 Err(refused) => commands.push(Command::Drop(refused.into())),
             },
@@ -141,7 +150,7 @@ impl Link {
         let Ok(bytes) = encode_message(message) else {
             return Ok(vec![Command::Drop(Dropped::TooLong)]);
         };
-        seal(self.me, &mut current.session, Content::Message, &bytes).map(|frame| vec![Command::Publish(frame)])
+        seal(self.me, &mut current.session, Content::Message, bytes).map(|frame| vec![Command::Publish(frame)])
     }
 
     /// From now on, this node says this about itself.
@@ -206,7 +215,9 @@ impl Link {
         let Ok(bytes) = Control::Goodbye.encode() else { return Vec::new() };
         let candidates = self.handshakes.candidates().iter_mut().map(|candidate| &mut candidate.session);
         let sessions = self.current.iter_mut().map(|current| &mut current.session).chain(candidates);
-        sessions.filter_map(|session| seal(self.me, session, Content::Control, &bytes).ok()).collect()
+        sessions
+            .filter_map(|session| seal(self.me, session, Content::Control, Plaintext::copy_of(&bytes)).ok())
+            .collect()
     }
 
     /// Wipes all keys.
@@ -303,8 +314,9 @@ impl Link {
         })
     }
 
+    /// Whether this side wants a handshake: one without keys does, and the initiator when they are worn.
     fn wants_keys(&self, now: Duration) -> bool {
-        self.current.is_none() || self.keys_worn(1, now)
+        self.current.is_none() || (self.handshakes.is_initiator() && self.keys_worn(1, now))
     }
 
     /// A responder writes to no session before the initiator has proved itself in it.
@@ -319,14 +331,14 @@ impl Link {
         let candidates = self.handshakes.candidates().iter_mut().filter(|_| writes_candidates);
         let candidates = candidates.map(|candidate| &mut candidate.session);
         for session in self.current.iter_mut().map(|current| &mut current.session).chain(candidates) {
-            commands.push(Command::Publish(seal(self.me, session, Content::Control, &bytes)?));
+            commands.push(Command::Publish(seal(self.me, session, Content::Control, Plaintext::copy_of(&bytes))?));
         }
         Ok(())
     }
 }
 
-fn seal(me: NodeId, session: &mut Session, content: Content, bytes: &[u8]) -> Result<Vec<u8>, DownReason> {
-    let sealed = session.seal(content, bytes).map_err(|error| match error {
+fn seal(me: NodeId, session: &mut Session, content: Content, message: Plaintext) -> Result<Vec<u8>, DownReason> {
+    let sealed = session.seal(content, message).map_err(|error| match error {
         NoiseError::Exhausted => DownReason::KeysExpired,
         _ => DownReason::Engine,
     })?;

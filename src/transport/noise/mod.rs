@@ -13,8 +13,8 @@
 //! message can be replayed, which is why a responder trusts a session only after the first record under it; the second
 //! is bound to the initiator's fresh key and cannot.
 //!
-//! ChaCha20 is as fast as AES-GCM with hardware support to within 10 % for long records (both about 1.1 GB/s each way,
-//! one core), and runs in constant time without it.
+//! ChaCha20 runs in constant time without hardware support. With that of a current processor, long records are sealed and
+//! opened at about 1.7 GB/s each (one core).
 //!
 //! Wiping: the primitives overwrite all keys that live on the heap; a finished handshake state is overwritten before it
 //! is freed. What snow leaves of chaining key, Diffie-Hellman results and keys on the stack is wiped as a precaution, after
@@ -32,7 +32,7 @@ mod tests;
 pub use handshake::{HELLO_BYTES, Hello, Initiation, respond};
 pub use keys::{LinkKeys, Role};
 pub use replay::{ReplayWindow, WINDOW};
-pub use session::{Content, Opened, Sealed, Session};
+pub use session::{Content, Opened, Plaintext, Sealed, Session};
 
 use crate::error::Code;
 

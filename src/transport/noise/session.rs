@@ -7,12 +7,18 @@
 //!
 //! The counter authenticates a record's place and the header its message's ends, so records cannot be left out,
 //! reordered or moved to another message without notice.
+//!
+//! A message is sealed and opened where it lies: the header of a chunk stands on the byte before it, which is room before
+//! the first chunk, and before any other the end of a chunk that is sealed already, or is put back.
+
+use std::mem;
+use std::ops::Deref;
 
 use serde_bytes::ByteBuf;
 use snow::StatelessTransportState;
-use zeroize::Zeroizing;
 
 use crate::sabotage::{self, Flaw};
+use crate::secret::SecretBuffer;
 use crate::stack::wiped_after;
 use crate::transport::noise::NoiseError;
 use crate::transport::noise::replay::ReplayWindow;
@@ -38,6 +44,38 @@ pub enum Content {
     Message,
 }
 
+/// A message in clear, with room for a header before it. Wiped after use.
+pub struct Plaintext(SecretBuffer);
+
+impl Plaintext {
+    /// How much room there is.
+    pub const ROOM: usize = 1;
+
+    /// A message that begins after [`ROOM`](Self::ROOM) bytes of `buffer`.
+    #[must_use]
+    pub fn behind_room(buffer: SecretBuffer) -> Self {
+        Self(buffer)
+    }
+
+    /// A message of these bytes.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut buffer = SecretBuffer::zeroed(Self::ROOM + bytes.len());
+        if let Some(message) = buffer.get_mut(Self::ROOM..) {
+            message.copy_from_slice(bytes);
+        }
+        Self(buffer)
+    }
+}
+
+impl Deref for Plaintext {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.get(Self::ROOM..).unwrap_or_default()
+    }
+}
+
 /// A sealed message.
 pub struct Sealed {
     /// The nonce of the first record.
@@ -50,8 +88,8 @@ pub struct Sealed {
 pub struct Opened {
     /// What it is.
     pub content: Content,
-    /// Its bytes, wiped after use.
-    pub bytes: Zeroizing<Vec<u8>>,
+    /// Its bytes.
+    pub bytes: Plaintext,
 }
 
 /// The keys of one handshake, and what has been done with them.
@@ -83,8 +121,8 @@ impl Session {
     ///
     /// # Errors
     /// [`NoiseError::TooLong`] when it does not fit a frame, [`NoiseError::Exhausted`] when the keys are used up.
-    pub fn seal(&mut self, content: Content, bytes: &[u8]) -> Result<Sealed, NoiseError> {
-        let count = bytes.len().div_ceil(CHUNK_BYTES).max(1);
+    pub fn seal(&mut self, content: Content, message: Plaintext) -> Result<Sealed, NoiseError> {
+        let count = message.len().div_ceil(CHUNK_BYTES).max(1);
         if count > MAX_RECORDS {
             return Err(NoiseError::TooLong);
         }
@@ -92,17 +130,15 @@ impl Session {
         if counter >= MAX_COUNTER {
             return Err(NoiseError::Exhausted);
         }
+        let Plaintext(mut buffer) = message;
         let mut records = Vec::with_capacity(count);
-        let mut plaintext = Zeroizing::new(Vec::with_capacity(1 + bytes.len().min(CHUNK_BYTES)));
-        let mut rest = bytes;
         for index in 0..count {
-            let (chunk, later) = rest.split_at(rest.len().min(CHUNK_BYTES));
-            rest = later;
-            plaintext.clear();
-            plaintext.push(header(content, index == 0, index + 1 == count));
-            plaintext.extend_from_slice(chunk);
-            let mut record = vec![0; plaintext.len() + TAG_BYTES];
-            wiped_after(|| self.noise.write_message(self.sealed, &plaintext, &mut record))
+            let begin = index * CHUNK_BYTES;
+            let end = buffer.len().min(begin + Plaintext::ROOM + CHUNK_BYTES);
+            let chunk = buffer.get_mut(begin..end).ok_or(NoiseError::Engine)?;
+            *chunk.first_mut().ok_or(NoiseError::Engine)? = header(content, index == 0, index + 1 == count);
+            let mut record = vec![0; chunk.len() + TAG_BYTES];
+            wiped_after(|| self.noise.write_message(self.sealed, chunk, &mut record))
                 .map_err(|_| NoiseError::Engine)?;
             self.sealed += 1;
             records.push(ByteBuf::from(record));
@@ -122,18 +158,20 @@ impl Session {
         if !counters().all(|counter| self.opened.is_fresh(counter)) && !sabotage::has(Flaw::TakesReplays) {
             return Err(NoiseError::Replayed);
         }
-        let total = records.iter().map(|record| record.len()).sum();
-        let longest = records.iter().map(|record| record.len()).max().unwrap_or(0);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(total));
-        let mut plaintext = Zeroizing::new(vec![0; longest]);
+        let mut buffer = SecretBuffer::zeroed(records.iter().map(|record| record.len()).sum());
         let mut headers = Vec::with_capacity(records.len());
+        // Where the next header is to stand: on the last byte of what is there.
+        let mut begin = 0;
         for (counter, record) in counters().zip(records) {
-            let len = wiped_after(|| self.noise.read_message(counter, record, &mut plaintext))
-                .map_err(|_| NoiseError::NotAuthentic)?;
-            let (header, chunk) = plaintext.get(..len).and_then(<[u8]>::split_first).ok_or(NoiseError::NotAuthentic)?;
-            headers.push(*header);
-            bytes.extend_from_slice(chunk);
+            let room = buffer.get_mut(begin..begin + record.len()).ok_or(NoiseError::NotAuthentic)?;
+            let kept = room.first().copied().ok_or(NoiseError::NotAuthentic)?;
+            let len =
+                wiped_after(|| self.noise.read_message(counter, record, room)).map_err(|_| NoiseError::NotAuthentic)?;
+            let Some([head, ..]) = room.get_mut(..len) else { return Err(NoiseError::NotAuthentic) };
+            headers.push(mem::replace(head, kept));
+            begin += len - Plaintext::ROOM;
         }
+        buffer.truncate(begin + Plaintext::ROOM);
         let control = headers.first().is_some_and(|first| first & CONTROL != 0);
         let content = if control { Content::Control } else { Content::Message };
         let whole = (1..).zip(&headers).all(|(nth, found)| *found == header(content, nth == 1, nth == headers.len()));
@@ -141,7 +179,7 @@ impl Session {
             return Err(NoiseError::Spliced);
         }
         counters().for_each(|counter| self.opened.mark(counter));
-        Ok(Opened { content, bytes })
+        Ok(Opened { content, bytes: Plaintext(buffer) })
     }
 }
 

@@ -44,12 +44,12 @@ fn handshake() -> (Session, Session) {
 #[test]
 fn handshake__should_give_both_sides_the_same_keys() {
     let (mut a, mut b) = handshake();
-    let to_b = a.seal(Content::Message, b"hi").unwrap();
+    let to_b = a.seal(Content::Message, Plaintext::copy_of(b"hi")).unwrap();
     let opened = b.open(to_b.counter, &to_b.records).unwrap();
-    assert_eq!((opened.content, opened.bytes.as_slice()), (Content::Message, &b"hi"[..]));
-    let to_a = b.seal(Content::Control, b"ho").unwrap();
+    assert_eq!((opened.content, &*opened.bytes), (Content::Message, &b"hi"[..]));
+    let to_a = b.seal(Content::Control, Plaintext::copy_of(b"ho")).unwrap();
     let opened = a.open(to_a.counter, &to_a.records).unwrap();
-    assert_eq!((opened.content, opened.bytes.as_slice()), (Content::Control, &b"ho"[..]));
+    assert_eq!((opened.content, &*opened.bytes), (Content::Control, &b"ho"[..]));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn handshake__should_give_a_replayed_start_other_keys() {
     let (_, _, response) = respond(&theirs, LINK, &init, 9).unwrap();
     let (mut replayed, ..) = respond(&theirs, LINK, &init, 9).unwrap();
     let (mut initiator, _) = initiation.finish(&response).unwrap();
-    let sealed = initiator.seal(Content::Message, b"x").unwrap();
+    let sealed = initiator.seal(Content::Message, Plaintext::copy_of(b"x")).unwrap();
     assert!(replayed.open(sealed.counter, &sealed.records).is_err());
 }
 
@@ -118,17 +118,21 @@ fn session__should_carry_every_length_up_to_the_longest_message() {
         (MAX_RECORDS * chunk, MAX_RECORDS),
     ] {
         let message: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-        let sealed = a.seal(Content::Message, &message).unwrap();
+        let sealed = a.seal(Content::Message, Plaintext::copy_of(&message)).unwrap();
         assert_eq!(sealed.records.len(), records, "{len}");
         assert!(*b.open(sealed.counter, &sealed.records).unwrap().bytes == message, "{len}");
     }
-    assert_eq!(a.seal(Content::Message, &vec![0; MAX_RECORDS * chunk + 1]).err(), Some(NoiseError::TooLong));
+    assert_eq!(
+        a.seal(Content::Message, Plaintext::copy_of(&vec![0; MAX_RECORDS * chunk + 1])).err(),
+        Some(NoiseError::TooLong)
+    );
 }
 
 #[test]
 fn session__should_open_each_message_once_in_any_order() {
     let (mut a, mut b) = handshake();
-    let mut sealed: Vec<Sealed> = (0..20).map(|_| a.seal(Content::Control, b"m").unwrap()).collect();
+    let mut sealed: Vec<Sealed> =
+        (0..20).map(|_| a.seal(Content::Control, Plaintext::copy_of(b"m")).unwrap()).collect();
     sealed.reverse();
     for message in &sealed {
         assert!(b.open(message.counter, &message.records).is_ok());
@@ -141,16 +145,16 @@ fn session__should_open_each_message_once_in_any_order() {
 #[test]
 fn session__should_not_open_its_own_messages() {
     let (mut a, _) = handshake();
-    let sealed = a.seal(Content::Message, b"m").unwrap();
+    let sealed = a.seal(Content::Message, Plaintext::copy_of(b"m")).unwrap();
     assert_eq!(a.open(sealed.counter, &sealed.records).err(), Some(NoiseError::NotAuthentic));
 }
 
 #[test]
 fn session__should_notice_cut_and_spliced_messages() {
     let (mut a, mut b) = handshake();
-    let long = a.seal(Content::Message, &vec![1; 2 * MAX_RECORD_BYTES]).unwrap();
-    let next = a.seal(Content::Message, b"next").unwrap();
-    let control = a.seal(Content::Control, b"control").unwrap();
+    let long = a.seal(Content::Message, Plaintext::copy_of(&vec![1; 2 * MAX_RECORD_BYTES])).unwrap();
+    let next = a.seal(Content::Message, Plaintext::copy_of(b"next")).unwrap();
+    let control = a.seal(Content::Control, Plaintext::copy_of(b"control")).unwrap();
     let swapped: Vec<_> = [1, 0, 2].map(|i| long.records[i].clone()).into();
     let joined = [&long.records[..], &next.records[..]].concat();
     let mixed = [&next.records[..], &control.records[..]].concat();
@@ -174,7 +178,7 @@ fn session__should_notice_cut_and_spliced_messages() {
 #[test]
 fn session__should_not_move_its_window_for_forgeries() {
     let (mut a, mut b) = handshake();
-    let first = a.seal(Content::Message, b"m").unwrap();
+    let first = a.seal(Content::Message, Plaintext::copy_of(b"m")).unwrap();
     assert_eq!(b.open(1 << 30, &first.records).err(), Some(NoiseError::NotAuthentic));
     assert!(b.open(first.counter, &first.records).is_ok());
 }
@@ -185,7 +189,7 @@ proptest! {
     #[test]
     fn session__should_notice_every_flipped_bit(len in 0_usize..300, at: usize, bit in 0_u8..8) {
         let (mut a, mut b) = handshake();
-        let sealed = a.seal(Content::Message, &vec![3; len]).unwrap();
+        let sealed = a.seal(Content::Message, Plaintext::copy_of(&vec![3; len])).unwrap();
         let mut forged = sealed.records.clone();
         let at = at % forged[0].len();
         forged[0][at] ^= 1 << bit;

@@ -142,16 +142,20 @@ async fn killed_peer__should_be_noticed_and_welcomed_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quick_restart__should_be_reported_down_and_up_again() {
+async fn quick_restart__should_be_reported_down_and_up_again_at_once() {
     for restarted in [1, 2] {
         let rig = Rig::new(2);
         let (a, b) = rig.linked_pair().await;
         let (dying, mut other) = if restarted == 1 { (a, b) } else { (b, a) };
+        tokio::time::sleep(10 * SECOND).await;
         dying.kill().await;
         let mut back = rig.start(restarted).await;
-        other.down(restarted).await;
+        let began = Instant::now();
+        assert_eq!(other.down(restarted).await, DownReason::PeerRestarted);
+        assert_eq!(began.elapsed(), Duration::ZERO, "no time is waited for");
         other.up(restarted).await;
         back.up(3 - restarted).await;
+        assert!(began.elapsed() < 2 * rig.config.restart_backoff, "{:?}", began.elapsed());
         back.quiet_for(30 * SECOND).await;
         other.quiet_for(30 * SECOND).await;
     }

@@ -17,8 +17,8 @@ use crate::secret::SecretBytes;
 use crate::supervision::{Deliver, Unavailable};
 use crate::transport::memory::{Faults, MemoryBroker};
 use crate::transport::{
-    DownReason, Inbound, LinkConfig, LinkSnapshot, PeerEvent, Readiness, Services, TransportActor, TransportArgs,
-    TransportMsg, TransportSnapshot, inbox_subject,
+    DownReason, Forgery, Inbound, LinkConfig, LinkSnapshot, PeerEvent, Readiness, Services, TransportActor,
+    TransportArgs, TransportMsg, TransportSnapshot, inbox_subject,
 };
 use crate::wire::message::{PeerMessage, SecretPayload, Service, SessionBody};
 
@@ -124,6 +124,7 @@ impl Rig {
             services: Services { keygen, signing, pairing },
             listeners: vec![listener],
             config: self.config,
+            forgery: Forgery::default(),
         };
         (args, Inboxes { keygen: at_keygen, signing: at_signing, pairing: at_pairing, events })
     }

@@ -1,5 +1,5 @@
-//! Every abort names a culprit or the broker; nobody is blamed for what no honest node does; and where no message is lost
-//! and nothing has happened to anybody, nobody is named.
+//! Every abort names a culprit or the broker; nobody is blamed for what no honest node does; and where no message is lost,
+//! somebody to whom something had happened is among those who are named, unless it had happened to the node that names them.
 
 use std::time::Duration;
 
@@ -7,15 +7,21 @@ use quorate::error::{Code, Failure};
 
 use super::Found;
 use crate::history::{Asked, At, History, Outcome};
+use crate::plan::Strike;
 
 /// How long after a strike its consequences may show: links come up again, deadlines pass.
 const AFTERMATH: Duration = Duration::from_secs(15);
 
 pub fn check(history: &History) -> Found {
     let mut found = Found::new();
+    if history.plan.liar.is_some() {
+        // A member that lies makes others fail in every way: whom they accuse of it is a check of its own.
+        return found;
+    }
     for Asked { node, ask, ended, .. } in &history.asked {
         let Some((at, Outcome::Failed(failure))) = ended else { continue };
-        let unfounded = blames_the_unharmed(history, *at, failure).then_some("nothing had happened to anybody");
+        let unfounded =
+            blames_the_unharmed(history, *node, *at, failure).then_some("nothing had happened to any of them");
         if let Some(problem) = problem(failure.code, failure.culprits.is_empty()).or(unfounded) {
             found.push(format!("at {at:?} node {node} answered {ask:?} with {failure}: {problem}"));
         }
@@ -28,13 +34,18 @@ pub fn check(history: &History) -> Found {
     found
 }
 
-/// Whether somebody is named though nothing had happened to anybody.
-fn blames_the_unharmed(history: &History, at: At, failure: &Failure) -> bool {
+/// Whether nothing had happened to the node, nor to anybody it names.
+fn blames_the_unharmed(history: &History, node: usize, at: At, failure: &Failure) -> bool {
     let lossless = history.plan.network.loss == 0.0 && history.plan.network.corruption == 0.0;
+    let halted = history.plan.strikes.iter().any(|(_, strike)| matches!(strike, Strike::Halt { .. }));
+    if !lossless || halted || failure.culprits.is_empty() {
+        return false;
+    }
+    let harmed = |node| history.struck_between(Some(node), at.saturating_sub(AFTERMATH), at).next().is_some();
+    let mut named = (0..history.ids.len()).filter(|&number| failure.culprits.contains(&history.ids[number]));
     // A conflict, a duplicate: its culprit is right to refuse.
     let refused = matches!(failure.code, Code::RequestConflict | Code::SessionDuplicate | Code::KeyAlreadyExists);
-    let harmed = history.struck_between(None, at.saturating_sub(AFTERMATH), at).next().is_some();
-    lossless && !refused && !harmed && !failure.culprits.is_empty()
+    !refused && !harmed(node) && !named.any(harmed)
 }
 
 /// What is wrong with an end that has this code.

@@ -5,6 +5,7 @@ mod blame;
 mod bystanders;
 mod deadlines;
 mod ends;
+mod honest;
 mod nothing_twice;
 mod one_generation;
 mod one_signature;
@@ -20,7 +21,7 @@ pub type Found = Vec<String>;
 type Checker = fn(&History) -> Found;
 
 /// All checkers, by name.
-const ALL: [(&str, Checker); 10] = [
+const ALL: [(&str, Checker); 11] = [
     ("ends", ends::check),
     ("one_signature", one_signature::check),
     ("verifies", verifies::check),
@@ -28,6 +29,7 @@ const ALL: [(&str, Checker); 10] = [
     ("bystanders", bystanders::check),
     ("one_generation", one_generation::check),
     ("blame", blame::check),
+    ("honest", honest::check),
     ("bans", bans::check),
     ("nothing_twice", nothing_twice::check),
     ("recovery", recovery::check),

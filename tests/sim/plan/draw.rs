@@ -180,6 +180,17 @@ impl Draw {
         strikes
     }
 
+    /// Makes crashes losses of power. Drawn last, it changes nothing that a seed decides otherwise.
+    pub(super) fn power_cuts(&mut self, strikes: &mut [(Duration, Strike)]) {
+        for (_, strike) in strikes {
+            if let Strike::Crash { node, away, loses_waiting: true } = *strike
+                && self.chance(0.5)
+            {
+                *strike = Strike::PowerCut { node, away };
+            }
+        }
+    }
+
     fn strike(&mut self, node: usize, victims: &[usize], parties: u8, bystanders: bool) -> Strike {
         let other = (node + 1 + self.below(usize::from(parties) - 1)) % usize::from(parties);
         let lasts = self.ms(200, 6000);

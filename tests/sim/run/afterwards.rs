@@ -1,6 +1,7 @@
 //! The end of all faults, and what comes after it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ impl Run {
         let network = self.cluster.network().clone();
         network.set(Conditions::PERFECT);
         network.heal();
+        self.lying.store(false, Ordering::Relaxed);
         self.armed.shutdown().await;
         for node in self.nodes() {
             let faults = self.cluster.storage_faults(node).unwrap();

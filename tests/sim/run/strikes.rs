@@ -25,7 +25,7 @@ impl Run {
             return;
         }
         let loses_requests = match strike {
-            Strike::Crash { .. } | Strike::Store { .. } | Strike::ClockJump { .. } => true,
+            Strike::Crash { .. } | Strike::PowerCut { .. } | Strike::Store { .. } | Strike::ClockJump { .. } => true,
             Strike::Panic { actor, .. } => matches!(actor, ActorName::Signing | ActorName::Keygen),
             _ => false,
         };
@@ -36,6 +36,11 @@ impl Run {
                     self.cluster.storage_faults(node).unwrap().lose_waiting();
                 }
                 self.lose(node).await;
+                self.ends(struck, away, Repair::Restart(node));
+            }
+            Strike::PowerCut { node, away } => {
+                self.cluster.cut_power(node).await.unwrap();
+                self.list_all();
                 self.ends(struck, away, Repair::Restart(node));
             }
             Strike::Cut { from, to, lasts } => {

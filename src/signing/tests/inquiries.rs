@@ -1,0 +1,179 @@
+//! What a member does before its share leaves once more for the same request, and what it tells others who ask.
+
+use super::*;
+use crate::error::Code;
+use crate::keys::Signature;
+use crate::signing::{AdmissionRecord, Attempted};
+use crate::storage::{Batch, Durability, Family};
+use crate::testing::eventually;
+use crate::transport::{Credit, DownReason, Inbound};
+use crate::wire::message::{PeerMessage, SigningOutcome};
+
+/// A session that an earlier life of the member took part in, with member 2.
+const EARLIER: SheetHash = SheetHash([9; 32]);
+const SIGNATURE: Signature = Signature::Ed25519([7; 64]);
+
+impl Rig {
+    async fn put(&self, id: &str, answer: Option<Signature>, attempt: Option<Attempted>) {
+        let content = self.request(Scheme::Ed25519, id).content_hash();
+        let record = AdmissionRecord { content, answer, attempt }.encode().unwrap();
+        let batch = Batch::new().put(Family::Results, self.key(id).storage_key(), record);
+        self.store.write(batch, Durability::Buffered).await.unwrap();
+    }
+
+    /// The member was cut off from member 2 after its share had left.
+    async fn cut_off(&self, id: &str) {
+        let signers = vec![self.bench.id(ME), self.bench.id(2)];
+        self.put(id, None, Some(Attempted { session: EARLIER, signers })).await;
+    }
+
+    /// The session that the member's record names.
+    async fn on_record(&self, id: &str) -> Option<SheetHash> {
+        let stored = self.store.get(Family::Results, self.key(id).storage_key()).await.unwrap()?;
+        Some(AdmissionRecord::decode(stored.expose()).unwrap().attempt?.session)
+    }
+
+    /// The next question about a session, and to whom.
+    async fn question(&mut self) -> (NodeId, SheetHash) {
+        self.transport
+            .find(|message| match message {
+                TransportMsg::Send { to, message: PeerMessage::SigningQuery { session, .. } } => Some((to, session)),
+                _ => None,
+            })
+            .await
+    }
+
+    /// The next answer to such a question.
+    async fn told(&mut self) -> (NodeId, SheetHash, SigningOutcome) {
+        self.transport
+            .find(|message| match message {
+                TransportMsg::Send { to, message: PeerMessage::SigningReply { session, outcome } } => {
+                    Some((to, session, outcome))
+                }
+                _ => None,
+            })
+            .await
+    }
+
+    fn says(&self, member: usize, message: PeerMessage) {
+        let inbound = Inbound { from: self.bench.id(member), message, credit: Credit::none() };
+        self.signing.cast(SigningMsg::Peer(inbound)).unwrap();
+    }
+
+    fn replies(&self, member: usize, outcome: SigningOutcome) {
+        self.says(member, PeerMessage::SigningReply { session: EARLIER, outcome });
+    }
+
+    /// Member 2 asks what became of a session.
+    fn asks(&self, id: &str, session: SheetHash) {
+        let RequestKey { wallet, request } = self.key(id);
+        self.says(2, PeerMessage::SigningQuery { wallet, request, session });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn share__should_wait_until_the_signers_of_an_earlier_session_say_that_it_is_over() {
+    let mut rig = Rig::start(|_| ()).await;
+    rig.cut_off("r").await;
+    let session = rig.joined("r", Duration::from_secs(20)).await;
+    assert_eq!(rig.question().await, (rig.bench.id(2), EARLIER));
+    rig.replies(2, SigningOutcome::Running);
+    assert_eq!(rig.question().await, (rig.bench.id(2), EARLIER), "it is asked again");
+    rig.replies(0, SigningOutcome::Closed);
+    rig.snapshot().await;
+    assert_eq!(rig.on_record("r").await, Some(EARLIER), "nobody speaks for another");
+    rig.replies(2, SigningOutcome::Closed);
+    eventually("the session is on record", async || rig.on_record("r").await == Some(session)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session__should_fail_when_a_signer_of_an_earlier_one_is_lost() {
+    let mut rig = Rig::start(|_| ()).await;
+    rig.cut_off("r").await;
+    let session = rig.joined("r", Duration::from_secs(20)).await;
+    rig.question().await;
+    let peer = rig.bench.id(2);
+    rig.signing.cast(SigningMsg::Link(PeerEvent::Down { peer, reason: DownReason::Silent })).unwrap();
+    match rig.said(session).await {
+        SessionBody::Abort { code: Code::PeerUnavailable, culprits, .. } => assert_eq!(culprits, vec![peer]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rig.on_record("r").await, Some(EARLIER));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client__should_be_told_who_may_have_its_answer() {
+    let rig = Rig::start(|args| args.on_peer_failure = crate::signing::OnPeerFailure::Retry).await;
+    rig.cut_off("r").await;
+    let mut view = View::empty(rig.bench.id(ME), rig.bench.peers.ids());
+    for (&peer, status) in &mut view.peers {
+        let linked = peer != rig.bench.id(2);
+        *status = PeerStatus { leased: true, linked, serving: true, ..PeerStatus::default() };
+    }
+    rig.signing.cast(SigningMsg::View(Arc::new(view))).unwrap();
+    let failure = rig.ask(Scheme::Ed25519, "r").await.unwrap().unwrap_err();
+    assert_eq!((failure.code, failure.culprits), (Code::PeerUnavailable, [rig.bench.id(2)].into()));
+    assert!(failure.reason.contains("ask again"), "{}", failure.reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signer__should_be_blamed_for_an_answer_that_does_not_verify() {
+    let mut rig = Rig::start(|_| ()).await;
+    rig.cut_off("r").await;
+    let answer = rig.ask(Scheme::Ed25519, "r");
+    rig.question().await;
+    rig.replies(2, SigningOutcome::Answered(SIGNATURE));
+    let failure = answer.await.unwrap().unwrap_err();
+    assert_eq!((failure.code, failure.culprits), (Code::ProtocolViolation, [rig.bench.id(2)].into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member__should_tell_an_answer_once_it_is_durable() {
+    let mut rig = Rig::start(|_| ()).await;
+    rig.put("r", Some(SIGNATURE), None).await;
+    let synced = rig.store.snapshot().await.unwrap().synced_groups;
+    rig.asks("r", EARLIER);
+    let (to, session, outcome) = rig.told().await;
+    assert_eq!((to, session), (rig.bench.id(2), EARLIER));
+    assert!(matches!(outcome, SigningOutcome::Answered(SIGNATURE)), "{outcome:?}");
+    let is_synced = async || rig.store.snapshot().await.unwrap().synced_groups > synced;
+    eventually("the answer is durable", is_synced).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member__should_say_that_a_session_is_over_of_which_it_knows_no_answer() {
+    let mut rig = Rig::start(|_| ()).await;
+    rig.cut_off("r").await;
+    for request in ["r", "never heard of"] {
+        rig.asks(request, EARLIER);
+        assert!(matches!(rig.told().await, (_, EARLIER, SigningOutcome::Closed)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member__should_leave_a_session_that_another_signer_asks_about() {
+    let mut rig = Rig::start(|_| ()).await;
+    let session = rig.joined("r", Duration::from_secs(20)).await;
+    rig.asks("r", session);
+    assert!(matches!(rig.told().await.2, SigningOutcome::Running), "member 2 has no part in it");
+    assert_eq!(rig.snapshot().await.sessions, vec![session]);
+    let RequestKey { wallet, request } = rig.key("r");
+    rig.says(0, PeerMessage::SigningQuery { wallet, request, session });
+    assert!(matches!(rig.told().await.2, SigningOutcome::Running));
+    eventually("the session is over", async || rig.snapshot().await.sessions.is_empty()).await.unwrap();
+    let RequestKey { wallet, request } = rig.key("r");
+    rig.says(0, PeerMessage::SigningQuery { wallet, request, session });
+    assert!(matches!(rig.told().await.2, SigningOutcome::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn share_that_never_left__should_need_no_asking() {
+    let mut rig = Rig::start(|_| ()).await;
+    let first = rig.joined("r", Duration::from_secs(20)).await;
+    eventually("it is on record", async || rig.on_record("r").await == Some(first)).await.unwrap();
+    let peer = rig.bench.id(0);
+    rig.signing.cast(SigningMsg::Link(PeerEvent::Down { peer, reason: DownReason::Silent })).unwrap();
+    eventually("the session is over", async || rig.snapshot().await.sessions.is_empty()).await.unwrap();
+    let second = rig.joined("r", Duration::from_secs(30)).await;
+    eventually("the next is on record", async || rig.on_record("r").await == Some(second)).await.unwrap();
+}
