@@ -78,6 +78,7 @@ pub struct StorageState {
     seen: StorageSnapshot,
     closers: Vec<RpcReplyPort<Result<(), StorageError>>>,
     key: KeySlot,
+    rewrapping: Arc<Semaphore>,
     /// Tells exports that the store is to be let go.
     ending: Arc<AtomicBool>,
 }
@@ -113,6 +114,7 @@ impl Actor for StorageActor {
             seen: StorageSnapshot::default(),
             closers: Vec::new(),
             key,
+            rewrapping: Arc::new(Semaphore::new(1)),
             ending: Arc::default(),
         })
     }
@@ -207,18 +209,23 @@ impl StorageState {
         }));
     }
 
-    /// Locks the store anew on the blocking pool. The next life gets the new secret once it is the one.
+    /// Locks the store anew on the blocking pool, once at a time: of two, nobody would know whose secret holds. The next
+    /// life gets the new secret once it is the one.
     fn rewrap(&mut self, current: KeySource, new: KeySource, reply: Reply<()>) {
         let (Some(open), Ok(permit)) = (self.open.clone(), Arc::clone(&self.reads).try_acquire_owned()) else {
+            return answer(reply, Err(StorageError::Busy { access: Access::Write }));
+        };
+        let Ok(turn) = Arc::clone(&self.rewrapping).try_acquire_owned() else {
             return answer(reply, Err(StorageError::Busy { access: Access::Write }));
         };
         let slot = self.key.clone();
         drop(spawn_blocking(move || {
             let (_permit, open) = (permit, open);
             let outcome = open.store.rewrap(&current, &new);
-            if outcome.is_ok() {
-                slot.put(new);
+            if matches!(outcome, Ok(()) | Err(StorageError::LockRemains { .. })) {
+                slot.replace(new);
             }
+            drop(turn);
             answer(reply, outcome);
         }));
     }

@@ -152,6 +152,12 @@ pub enum StorageError {
         /// The database's reason.
         problem: Arc<str>,
     },
+    /// The store is locked with the new secret, and the former lock may still be in its files.
+    #[error("failed to clear the former lock from the store's files, though the new one holds: {problem}")]
+    LockRemains {
+        /// Why.
+        problem: Arc<str>,
+    },
     /// The operating system gave no randomness.
     #[error("failed to draw randomness for the store")]
     Randomness,
@@ -211,6 +217,7 @@ impl StorageError {
             | Self::Read { .. }
             | Self::Timeout { access: Access::Read } => Code::StorageRead,
             Self::Write { .. }
+            | Self::LockRemains { .. }
             | Self::Randomness
             | Self::OutOfLimits { .. }
             | Self::Timeout { access: Access::Write } => Code::StorageWrite,
@@ -240,6 +247,7 @@ impl StorageError {
             Self::InUse { .. } => "stop the other process that uses the folder, or configure another folder",
             Self::FolderUnusable { .. } => "create the folder, or let the node's user write to it",
             Self::Write { .. } => "check free space and health of the disk; the node opens its store anew",
+            Self::LockRemains { .. } => "use the new secret; change it once more to clear the former lock",
             Self::Sealed => "unseal the node",
             Self::StillOpen
             | Self::Read { .. }

@@ -1,7 +1,7 @@
 //! The whole store as it was at one moment, read while writing goes on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rocksdb::{ReadOptions, SnapshotWithThreadMode};
 
@@ -49,24 +49,69 @@ impl SealedRecord<'_> {
     }
 }
 
+/// Which exports there are. What one of them sees stays in the files, so whoever has to clear the files ends them.
+#[derive(Default)]
+pub(super) struct Exports {
+    reading: RwLock<()>,
+    /// How many want all exports to end.
+    clearing: AtomicUsize,
+}
+
+/// As long as this is there, there is no export.
+pub(super) struct NoExports<'a> {
+    exports: &'a Exports,
+    _alone: RwLockWriteGuard<'a, ()>,
+}
+
+impl Exports {
+    fn begin(&self) -> RwLockReadGuard<'_, ()> {
+        self.reading.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn are_to_end(&self) -> bool {
+        self.clearing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends all exports, and waits until they have ended: as long as one of them takes for one record.
+    pub(super) fn end_all(&self) -> NoExports<'_> {
+        self.clearing.fetch_add(1, Ordering::Relaxed);
+        NoExports { exports: self, _alone: self.reading.write().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
+impl Drop for NoExports<'_> {
+    fn drop(&mut self) {
+        // Before the next one may begin, which comes after: the lock is let go behind this.
+        self.exports.clearing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Every record of a store at the moment at which this was made, however often it is read. It holds nobody up: the
 /// database keeps what it needs for it until it is dropped.
 pub struct Export<'a> {
     store: &'a Store,
+    // Fields are dropped in this order: nobody is told that no export is there before the snapshot is gone.
     snapshot: SnapshotWithThreadMode<'a, rocksdb::DB>,
+    _reading: RwLockReadGuard<'a, ()>,
     ending: Arc<AtomicBool>,
 }
 
 impl<'a> Export<'a> {
-    /// Holds the present state, until `ending` is set: then reading fails with [`StorageError::Unavailable`].
+    /// Holds the present state, until `ending` is set, or something has to leave the store's files: then reading fails
+    /// with [`StorageError::Unavailable`].
     pub(super) fn new(store: &'a Store, ending: Arc<AtomicBool>) -> Self {
-        Self { store, snapshot: store.snapshot(), ending }
+        let reading = store.exports().begin();
+        Self { store, snapshot: store.snapshot(), _reading: reading, ending }
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.ending.load(Ordering::Relaxed) || self.store.exports().are_to_end()
     }
 
     /// Shows every record: families in their order, within a family ascending by key.
     ///
     /// # Errors
-    /// When the database fails, the store is being closed, or whatever `show` returns: then it stops there.
+    /// When the database fails, the store is being closed or cleared, or whatever `show` returns: then it stops there.
     pub fn each<E: From<StorageError>>(
         &self,
         mut show: impl FnMut(SealedRecord<'_>) -> Result<(), E>,
@@ -79,7 +124,7 @@ impl<'a> Export<'a> {
             let mut rows = self.snapshot.raw_iterator_cf_opt(self.store.column(family)?, options);
             rows.seek_to_first();
             while let Some((key, sealed)) = rows.item() {
-                if self.ending.load(Ordering::Relaxed) {
+                if self.is_to_end() {
                     return Err(StorageError::Unavailable { access: Access::Read }.into());
                 }
                 let version = seals.of(family).version(key, sealed)?;

@@ -14,6 +14,15 @@ impl KeySlot {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
     }
 
+    /// From now on, this secret unlocks the store, unless the former one was forgotten meanwhile: a store that is sealed
+    /// leaves none behind.
+    pub(super) fn replace(&self, key: KeySource) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_some() {
+            *slot = Some(Arc::new(key));
+        }
+    }
+
     /// Forgets the secret: it is wiped once nobody unlocks anything with it any more.
     pub fn clear(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -31,5 +40,27 @@ impl KeySlot {
     /// When there is none.
     pub(super) fn get(&self) -> Result<Arc<KeySource>, StorageError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StorageError::Sealed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    fn key(byte: u8) -> KeySource {
+        KeySource::key(SecretBytes::filled(32, |key| key.fill(byte))).unwrap()
+    }
+
+    #[test]
+    fn slot__should_stay_empty_when_its_secret_is_replaced_too_late() {
+        let slot = KeySlot::default();
+        slot.put(key(1));
+        slot.replace(key(2));
+        assert!(!slot.is_empty());
+        slot.clear();
+        slot.replace(key(3));
+        assert!(slot.is_empty());
+        assert!(matches!(slot.get(), Err(StorageError::Sealed)));
     }
 }

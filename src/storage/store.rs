@@ -9,7 +9,7 @@ use rocksdb::{
 };
 
 use super::batch::check_key;
-use super::export::Export;
+use super::export::{Export, Exports};
 use super::folder::LockedFolder;
 use super::header::{self, Header, Owner};
 use super::key::KEY_BYTES;
@@ -67,6 +67,7 @@ pub struct Store {
     // Fields are dropped in this order: the database is closed before the folder is let go.
     pub(super) db: DB,
     pub(super) seals: Seals,
+    exports: Exports,
     folder: LockedFolder,
     pub(super) options: StoreOptions,
 }
@@ -93,7 +94,7 @@ impl Store {
         if let Some(family) = unknown {
             return Err(damaged(&format!("it has a family {family:?} that its format does not know")));
         }
-        Ok(Self { db, seals, folder, options })
+        Ok(Self { db, seals, exports: Exports::default(), folder, options })
     }
 
     /// Reads a record.
@@ -201,7 +202,8 @@ impl Store {
     /// The store key stays. Whoever has a copy of the folder from before can open that copy with the former secret.
     ///
     /// # Errors
-    /// When `current` does not unlock the store, or the database fails.
+    /// When `current` does not unlock the store, or the database fails. With [`StorageError::LockRemains`], `new` is what
+    /// unlocks the store.
     pub fn rewrap(&self, current: &KeySource, new: &KeySource) -> Result<(), StorageError> {
         // While records are sealed anew, both keys are locked anew together.
         let locked: Result<Vec<_>, StorageError> = wiped_after(|| {
@@ -222,7 +224,9 @@ impl Store {
             return Err(damaged("its header is missing"));
         }
         self.write_headers(&locked)?;
-        self.compact(header_column(&self.db)?, None, None)
+        // From here on the new lock is the one, whatever happens.
+        let cleared = header_column(&self.db).and_then(|column| self.compact(column, None, None));
+        cleared.map_err(|error| StorageError::LockRemains { problem: error.to_string().into() })
     }
 
     /// Has everything that was deleted under a prefix leave the files too: what is in memory is written down, and the
@@ -236,13 +240,14 @@ impl Store {
     }
 
     /// Writes down what is in memory, of all families, so that the log of writes goes, and then the files anew that hold
-    /// a range of `column`.
+    /// a range of `column`. Exports end early: what they see could not leave the files.
     pub(super) fn compact(
         &self,
         column: &ColumnFamily,
         from: Option<&[u8]>,
         to: Option<&[u8]>,
     ) -> Result<(), StorageError> {
+        let _alone = self.exports.end_all();
         let writing = |error: rocksdb::Error| StorageError::writing(&error);
         let columns: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
         let mut columns = columns?;
@@ -317,6 +322,10 @@ impl Store {
 
     pub(super) fn snapshot(&self) -> rocksdb::Snapshot<'_> {
         self.db.snapshot()
+    }
+
+    pub(super) const fn exports(&self) -> &Exports {
+        &self.exports
     }
 
     pub(super) const fn seals(&self) -> &Seals {

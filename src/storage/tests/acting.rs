@@ -421,6 +421,42 @@ async fn rewrap__should_hold_for_the_next_life_and_need_the_present_secret() {
     assert!(matches!(former, StorageError::WrongKey), "{former}");
 }
 
+#[tokio::test]
+async fn rewrap__should_hold_for_the_next_life_also_if_the_former_lock_could_not_be_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, away) = (folder.path().join("store"), folder.path().join("away"));
+    let arguments = arguments(&place);
+    let life = start(&arguments).await;
+    life.handle.write(put_one("1", "kept"), Durability::Synced).await.unwrap();
+    // What is open can still be written to; no file can be made.
+    std::fs::rename(&place, &away).unwrap();
+    let limit = Duration::from_secs(30);
+    let remains = life.handle.rewrap(passphrase("right"), passphrase("new"), limit).await.unwrap_err();
+    assert!(matches!(remains, StorageError::LockRemains { .. }), "{remains}");
+    std::fs::rename(&away, &place).unwrap();
+    life.actor.kill();
+    life.joined.await.unwrap();
+    let next = start(&arguments).await;
+    assert_eq!(next.value("1").await.as_deref(), Some("kept"));
+    next.end().await;
+}
+
+#[tokio::test]
+async fn rewraps__should_go_one_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = arguments(folder.path());
+    let life = start(&arguments).await;
+    let limit = Duration::from_secs(30);
+    let (one, other) = tokio::join!(
+        life.handle.rewrap(passphrase("right"), passphrase("one"), limit),
+        life.handle.rewrap(passphrase("right"), passphrase("other"), limit),
+    );
+    one.unwrap();
+    assert!(matches!(other, Err(StorageError::Busy { .. })), "{other:?}");
+    life.end().await;
+    start(&arguments).await.end().await;
+}
+
 /// Tells what its child's end was.
 struct Supervisor;
 

@@ -184,3 +184,52 @@ fn shown_key__should_show_text_as_text_and_the_rest_as_hex() {
     assert_eq!(ShownKey::of(b"a\x1b[0m").to_string(), "0x611b5b306d");
     assert_eq!(ShownKey::of(&[b'k'; 65]).to_string(), format!("{}...", "k".repeat(64)));
 }
+
+#[test]
+fn rewrap__should_clear_the_former_lock_also_while_the_store_is_read_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let former = raw_get(&raw(folder.path()), "default", "header");
+    let former_lock = &former[former.len() - 80..former.len() - 32];
+    let store = open(folder.path());
+    put(&store, Family::Shares, "key", "value");
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let ended = std::thread::scope(|scope| {
+        let exporting = scope.spawn(|| {
+            let export = store.export();
+            begun.send(()).unwrap();
+            loop {
+                if let Err(ended) = export.each(|_| Ok::<_, StorageError>(())) {
+                    return ended;
+                }
+            }
+        });
+        has_begun.recv().unwrap();
+        store.rewrap(&passphrase("right"), &passphrase("new")).unwrap();
+        exporting.join().unwrap()
+    });
+    assert!(matches!(ended, StorageError::Unavailable { .. }), "{ended}");
+    assert!(store.export().each(|_| Ok::<_, StorageError>(())).is_ok(), "the next one is not disturbed");
+    drop(store);
+    assert!(!files_hold(folder.path(), former_lock), "the former lock is still in the files");
+}
+
+#[test]
+fn purge__should_clear_what_was_deleted_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let store = open(folder.path());
+    for key in ["a/1", "a/2", "b/1"] {
+        put(&store, Family::Shares, key, key);
+    }
+    store.sync().unwrap();
+    drop(store);
+    let sealed = ["a/1", "b/1"].map(|key| raw_get(&raw(folder.path()), "shares", key));
+    let store = open(folder.path());
+    store.write(&Batch::new().delete(Family::Shares, *b"a/1"), Durability::Synced).unwrap();
+    store.purge(Family::Shares, b"a/").unwrap();
+    assert_eq!(get(&store, Family::Shares, "a/2").as_deref(), Some("a/2"));
+    drop(store);
+    assert!(!files_hold(folder.path(), &sealed[0]), "it is still in the files");
+    assert!(files_hold(folder.path(), &sealed[1]), "the scan finds what is there");
+}
