@@ -34,6 +34,12 @@ pub enum BackupError {
         /// The folder of backups.
         folder: PathBuf,
     },
+    /// Something else restores a store into the same folder.
+    #[error("failed to restore into {}: something else is being restored there", folder.display())]
+    Restoring {
+        /// The folder in which the store is to be.
+        folder: PathBuf,
+    },
     /// Backups cannot be encrypted with what was given.
     #[error("failed to use what backups are encrypted with: {problem}")]
     Seal {
@@ -124,7 +130,7 @@ impl BackupError {
         match self {
             Self::Storage(error) => error.code(),
             Self::Write { .. } | Self::Seal { .. } | Self::Occupied { .. } => Code::StorageWrite,
-            Self::Busy { .. } => Code::ConcurrencyLimit,
+            Self::Busy { .. } | Self::Restoring { .. } => Code::ConcurrencyLimit,
             Self::Interrupted => Code::Cancelled,
             Self::Damaged(_) | Self::OtherBase { .. } | Self::Record { .. } => Code::DataCorruption,
             Self::Read { .. }

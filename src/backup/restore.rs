@@ -1,9 +1,8 @@
 //! Makes a store of a backup, in an empty place, and checks backups without one.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::chain::{Backup, Entry};
@@ -12,8 +11,9 @@ use super::frame::{Head, Record};
 use super::{BackupError, Unlock};
 use crate::identity::PeerBook;
 use crate::ids::WalletId;
+use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, KeySource, Owner, Store, StoreOptions};
-use crate::wallet::{RESTORED_KEY, Restored, quarantine_key};
+use crate::wallet::{QUARANTINE_PREFIX, RESTORED_KEY, Restored, quarantine_key};
 
 /// Records of one write, at most. A batch holds more; this keeps the bytes of secrets in memory low.
 const BATCH_RECORDS: usize = 64;
@@ -66,6 +66,7 @@ pub fn restore(
     target: Target<'_>,
 ) -> Result<Verified, BackupError> {
     let place = target.store.folder.clone();
+    let _alone = lock(&place)?;
     ensure_empty(&place)?;
     let staging = beside(&place, "restoring");
     clear(&staging)?;
@@ -106,7 +107,9 @@ fn fill(
     let backup = Backup::open(path, unlock)?;
     check_owner(backup.head(), &options.owner)?;
     let store = Store::open(StoreOptions { folder: staging.to_owned(), ..options }, key)?;
-    let mut filling = Filling { store, batch: Batch::new(), records: 0, wallets: BTreeSet::new() };
+    let Head { archive, created_ms, .. } = backup.head();
+    let mark = Restored { archive: archive.0, made_ms: *created_ms, restored_ms: now_ms };
+    let mut filling = Filling { store, batch: Batch::new(), records: 0, mark };
     let mut kept = Vec::new();
     let verified = check(backup, peers, |entry| match entry {
         Entry::Record(record) => filling.add(record),
@@ -115,8 +118,7 @@ fn fill(
             Ok(())
         }
     })?;
-    let note = Restored { archive: verified.head.archive.0, made_ms: verified.head.created_ms, restored_ms: now_ms };
-    filling.finish(&note)?;
+    filling.finish()?;
     if let Some(folder) = files {
         for file in kept {
             let path = folder.join(&file.name);
@@ -161,7 +163,7 @@ struct Filling {
     store: Store,
     batch: Batch,
     records: usize,
-    wallets: BTreeSet<WalletId>,
+    mark: Restored,
 }
 
 impl Filling {
@@ -172,14 +174,18 @@ impl Filling {
             Family::Pairs => return Ok(()),
             Family::Wallets => {
                 let name = std::str::from_utf8(&key).ok().and_then(|name| name.parse().ok());
-                self.wallets.insert(name.ok_or(BackupError::record(family, &key, "it has no proper name"))?);
+                let wallet: WalletId = name.ok_or(BackupError::record(family, &key, "it has no proper name"))?;
+                // With its mark, or not at all.
+                self.batch = std::mem::take(&mut self.batch).put(Family::Meta, quarantine_key(&wallet), self.mark()?);
             }
+            // Marks of the restored store itself stand for those of an earlier one.
+            Family::Meta if key == RESTORED_KEY || key.starts_with(QUARANTINE_PREFIX) => return Ok(()),
             _ => {}
         }
         self.put(family, key, value)
     }
 
-    fn put(&mut self, family: Family, key: Vec<u8>, value: crate::secret::SecretBytes) -> Result<(), BackupError> {
+    fn put(&mut self, family: Family, key: Vec<u8>, value: SecretBytes) -> Result<(), BackupError> {
         self.batch = std::mem::take(&mut self.batch).put(family, key, value);
         self.records += 1;
         if self.records >= BATCH_RECORDS || self.batch.bytes() >= BATCH_BYTES {
@@ -189,18 +195,36 @@ impl Filling {
         Ok(())
     }
 
-    /// Marks the store and its wallets, makes everything durable, and closes the store.
-    fn finish(mut self, note: &Restored) -> Result<(), BackupError> {
-        let encode = || note.encode().map_err(|_| BackupError::Damaged("its head cannot be noted"));
-        for wallet in std::mem::take(&mut self.wallets) {
-            self.put(Family::Meta, quarantine_key(&wallet), encode()?)?;
-        }
-        self.put(Family::Meta, RESTORED_KEY.to_vec(), encode()?)?;
+    fn mark(&self) -> Result<SecretBytes, BackupError> {
+        self.mark.encode().map_err(|_| BackupError::Damaged("its head cannot be noted"))
+    }
+
+    /// Marks the store, makes everything durable, and closes the store.
+    fn finish(mut self) -> Result<(), BackupError> {
+        let mark = self.mark()?;
+        self.put(Family::Meta, RESTORED_KEY.to_vec(), mark)?;
         // One log holds all writes: syncing it with the last one makes those before it durable.
         self.store.write(&self.batch, Durability::Synced)?;
         self.store.sync()?;
         Ok(())
     }
+}
+
+/// Locks the folder in which the store is to be, until the file is dropped: of two restores at a time, each would take
+/// what the other has half done for what a dead one left. The folder is made if it is not there.
+fn lock(place: &Path) -> Result<File, BackupError> {
+    let parent = parent(place);
+    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(BackupError::writing(parent))?;
+    let folder = File::open(parent).map_err(BackupError::reading(parent))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(BackupError::Restoring { folder: parent.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(BackupError::reading(parent)(error)),
+    }
+}
+
+fn parent(place: &Path) -> &Path {
+    place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The place itself with an addition to its name.
@@ -232,6 +256,6 @@ fn clear(staging: &Path) -> Result<(), BackupError> {
 }
 
 fn sync_parent(place: &Path) -> Result<(), BackupError> {
-    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent(place);
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(BackupError::writing(parent))
 }

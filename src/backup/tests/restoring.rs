@@ -113,6 +113,24 @@ fn restore__should_leave_what_is_there_alone() {
 }
 
 #[test]
+fn restores_into_one_folder__should_go_one_at_a_time() {
+    let mut stage = Stage::new();
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let (place, key) = (stage.folder.path().join("data/store"), key(2));
+    // What another restore has half done.
+    let staging = stage.folder.path().join("data/store.restoring");
+    std::fs::create_dir_all(&staging).unwrap();
+    let other = std::fs::File::open(place.parent().unwrap()).unwrap();
+    other.lock().unwrap();
+    let target = || Target { store: stage.options(&place), key: &key, files: None, now_ms: 1 };
+    let refused = restore(&made.path, &unlock(), None, target()).unwrap_err();
+    assert!(matches!(refused, BackupError::Restoring { .. }), "{refused}");
+    assert!(staging.exists(), "it is the other's");
+    drop(other);
+    restore(&made.path, &unlock(), None, target()).unwrap();
+}
+
+#[test]
 fn restore__should_refuse_the_backup_of_another_node_and_leave_nothing() {
     let mut stage = Stage::new();
     let made = stage.back_up(Wanted::Full).unwrap();
