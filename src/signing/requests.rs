@@ -135,6 +135,11 @@ pub(super) fn after_abort(
     match aborted.code {
         // A participant runs the same request for another coordinator: its answer will be there soon.
         Code::SessionDuplicate | Code::Superseded => Next::Retry { without, pause_ms },
+        // It will not sign before others have confirmed the wallet to it, and those others can sign.
+        Code::WalletQuarantined if !aborted.culprits.is_empty() => {
+            without.extend(aborted.culprits.iter().filter(|culprit| !coordination.without.contains(culprit)));
+            Next::Retry { without, pause_ms: 0 }
+        }
         // Nobody's fault, and a fresh session has fresh randomness.
         Code::PeerUnavailable
         | Code::SessionTimeout
@@ -247,6 +252,8 @@ mod tests {
             (Code::Cancelled, &[2], Retry, retry(&[9, 2], 0)),
             (Code::Cancelled, &[], Retry, Next::Fail),
             (Code::KeyNotFound, &[2], Retry, Next::Fail),
+            (Code::WalletQuarantined, &[2], Abort, retry(&[9, 2], 0)),
+            (Code::WalletQuarantined, &[], Abort, Next::Fail),
             (Code::RequestConflict, &[2], Retry, Next::Fail),
             (Code::SessionDuplicate, &[2], Abort, retry(&[9], 50)),
             (Code::Superseded, &[2], Abort, retry(&[9], 50)),
