@@ -176,13 +176,16 @@ async fn node_without_its_disk__should_come_back_out_of_a_backup_made_while_it_s
     signs(&cluster, &wallet, "unsealed").await;
 
     // Another secret while it runs, the former one while it does not, and a backup of a node that does not run.
+    let after_restore = done(&folder, &words(&create)).await;
+    assert!(after_restore.contains("(full, "), "a restored store has written every record anew: {after_restore}");
     std::fs::write(folder.join("new-key"), "66".repeat(32)).unwrap();
     done(&folder, &words(&of(&["storage", "rekey", "--new-key-file", "new-key"]))).await;
     cluster.stop_node(2).await;
     refused(&folder, &words(&create), 1, "wrong passphrase or key").await;
     let back = of(&["storage", "rekey", "--key-file", "new-key", "--new-key-file", "storage-key"]);
     done(&folder, &words(&back)).await;
-    assert!(done(&folder, &words(&create)).await.contains("(differential, "), "nothing was sealed anew");
+    let after_rekey = done(&folder, &words(&create)).await;
+    assert!(after_rekey.contains("(differential, "), "nothing was sealed anew: {after_rekey}");
 
     // mpcium's command, with mpcium's flags: what is there is kept.
     let store = format!("data/{name}");
