@@ -60,7 +60,7 @@ pub struct Head {
     pub created_ms: u64,
     /// The full archive that it rests on, if it is a differential one.
     pub base: Option<ArchiveId>,
-    /// The hash over all versions in the store: see [`StateHash`]. What an archive and its base make together must have
+    /// The hash over all versions in the store: see `StateHash`. What an archive and its base make together must have
     /// it.
     pub state: ByteArray<32>,
 }
