@@ -27,6 +27,8 @@ mod create;
 mod error;
 mod folder;
 mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fuzz;
 mod manifest;
 mod names;
 mod reader;

@@ -7,17 +7,23 @@ use std::sync::{Arc, LazyLock};
 use uuid::Uuid;
 
 use super::Target;
+use crate::backup::fuzz as archive;
 use crate::identity::{NodeIdentity, PeerBook};
-use crate::ids::{ClusterId, NodeId, Scheme, SheetHash, Threshold};
+use crate::ids::{ClusterId, Generation, NodeId, Scheme, SheetHash, Threshold};
 use crate::keygen::Pending;
 use crate::keys::Signature;
+use crate::pairing::some_ban;
 use crate::protocol::pair::PairState;
 use crate::protocol::pair::testbed::established;
 use crate::protocol::share::KeyShare;
-use crate::signing::{AdmissionRecord, Attempted};
+use crate::secret::SecretBytes;
+use crate::signing::{AdmissionRecord, Attempted, RequestKey};
+use crate::storage::Family;
 use crate::storage::fuzz as header;
 use crate::testing::PlantedWallet;
-use crate::wallet::{WalletCertificate, WalletRecord};
+use crate::wallet::{
+    Restored, WalletCertificate, WalletRecord, certificate_key, orphan_key, quarantine_key, share_key,
+};
 
 pub(super) fn targets() -> Vec<Target> {
     vec![
@@ -36,6 +42,12 @@ pub(super) fn targets() -> Vec<Target> {
             name: "pair_state",
             seeds: pair_states,
             run: |bytes| PairState::from_secret_bytes(bytes).is_ok(),
+            cost: 20,
+        },
+        Target {
+            name: "backup_archive",
+            seeds: archives,
+            run: |bytes| archive::is_archive(bytes, &PLANTED.peers),
             cost: 20,
         },
     ]
@@ -114,4 +126,27 @@ fn share(bytes: &[u8]) -> bool {
 fn pair_states() -> Vec<Vec<u8>> {
     let [half, other] = established().first().unwrap();
     [half, other].map(|half| half.to_secret_bytes().unwrap().expose().to_vec()).into()
+}
+
+/// Something of every kind that a store holds, but a pair setup, which has a target of its own.
+fn archives() -> Vec<Vec<u8>> {
+    let record = PLANTED.wallet.certificate.record();
+    let (&node, shares) = PLANTED.wallet.shares.first_key_value().unwrap();
+    let secret = |bytes: &[u8]| SecretBytes::copy_from(bytes);
+    let active = shares.iter().map(|(&scheme, share)| {
+        (Family::Shares, share_key(&record.wallet, scheme, Generation(0)), share.to_secret_bytes().unwrap())
+    });
+    let mut records: Vec<_> = active.collect();
+    let (ban, banned) = some_ban(NodeId(Uuid::from_u128(9)));
+    let request = RequestKey { wallet: record.wallet.clone(), request: "request".parse().unwrap() };
+    let mark = Restored { archive: [1; 16], made_ms: 2, restored_ms: 3 };
+    records.extend([
+        (Family::Shares, orphan_key(&record.wallet, SheetHash([4; 32])), secret(pendings().first().unwrap())),
+        (Family::Wallets, certificate_key(&record.wallet), secret(certificates().first().unwrap())),
+        (Family::Results, request.storage_key(), secret(admissions().first().unwrap())),
+        (Family::Audit, b"entry".to_vec(), secret(b"something")),
+        (Family::Bans, ban, secret(&banned)),
+        (Family::Meta, quarantine_key(&record.wallet), mark.encode().unwrap()),
+    ]);
+    archive::some_archives(&record.cluster, node, records)
 }
