@@ -39,6 +39,7 @@ impl Executor {
         let done = match command {
             Command::Backup { full } => self.back_up(full).await,
             Command::Rekey { current, new } => self.rekey(&current, &new).await,
+            Command::Rotate { secret } => self.rotate(&secret).await,
             Command::Seal {} => self.seal().await,
             Command::Unseal { secret } => self.unseal(&secret).await,
             Command::Status {} => self.status().await.map(|status| Done::Status(Box::new(status))),
@@ -68,6 +69,13 @@ impl Executor {
         rewrapped.map_err(|error| Refused::from(&error))?;
         tracing::info!("the store is locked with another secret");
         Ok(Done::Rekeyed)
+    }
+
+    async fn rotate(&self, secret: &Secret) -> Result<Done, Refused> {
+        let source = secret.source().map_err(|error| Refused::from(&error))?;
+        let records = self.storage.rotate(source).await.map_err(|error| Refused::from(&error))?;
+        tracing::info!(records, "the store has a new key");
+        Ok(Done::Rotated(records))
     }
 
     async fn seal(&self) -> Result<Done, Refused> {

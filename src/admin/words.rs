@@ -26,6 +26,11 @@ pub enum Command {
         /// What is to unlock it.
         new: Secret,
     },
+    /// Draw a new key for the store, and seal every record anew with it.
+    Rotate {
+        /// What unlocks the store.
+        secret: Secret,
+    },
     /// Close the store, and wipe all that came out of it.
     Seal {},
     /// Open the store of a sealed node.
@@ -127,6 +132,8 @@ pub enum Done {
     Backup(BackupDone),
     /// The store is locked with the new secret.
     Rekeyed,
+    /// So many records are sealed with a new key.
+    Rotated(u64),
     /// The node is sealed.
     Sealed,
     /// The node is unsealed.

@@ -15,7 +15,7 @@ use crate::storage::{Store, StoreOptions};
 pub(super) enum StorageCommand {
     /// Locks the store with another passphrase or key: by the node if it runs, directly if it does not.
     Rekey(RekeyArgs),
-    /// Draws a new key for the store, and seals every record anew with it. The node must not run.
+    /// Draws a new key for the store, and seals every record anew with it: by the node if it runs, directly if it does not.
     Rotate(RotateArgs),
 }
 
@@ -54,10 +54,19 @@ impl RotateArgs {
         protection::close()?;
         let environment = Environment::of_process();
         let config = self.config.load(&environment)?;
-        let options = existing_store(&config)?;
-        let key = key_source(self.secret.read(&config, &environment)?)?;
-        let store = Store::open(options, &key).map_err(|error| Failed::Work(error.into()))?;
-        let records = store.rotate(&key, |_| true).map_err(|error| Failed::Work(error.into()))?;
+        let secret = self.secret.read(&config, &environment)?;
+        let command = Command::Rotate { secret: to_send(&secret)? };
+        let records = match ask(&socket_path(&config.node.data_dir, &config.node.name), &command) {
+            Ok(Done::Rotated(records)) => records,
+            Ok(_) => return Err(Failed::Work(anyhow!("the node answered something else"))),
+            Err(AskError::NotRunning) => {
+                let options = existing_store(&config)?;
+                let key = key_source(secret)?;
+                let store = Store::open(options, &key).map_err(|error| Failed::Work(error.into()))?;
+                store.rotate(&key, |_| true).map_err(|error| Failed::Work(error.into()))?
+            }
+            Err(error) => return Err(Failed::Work(error.into())),
+        };
         tell(&format!(
             "{records} records are sealed with a new key. Copies of the store from before still open with the former one.\n"
         ))

@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::gate::Pass;
 use super::queue::WriteQueue;
+use super::resealing::{Resealing, Stepped};
 use super::writer::{Group, GroupReport, Write};
 use super::{
     Access, Export, ExportJob, Faults, Gate, KeySlot, KeySource, QueueLimits, Reply, StorageError, StorageMsg,
@@ -78,7 +79,12 @@ pub struct StorageState {
     seen: StorageSnapshot,
     closers: Vec<RpcReplyPort<Result<(), StorageError>>>,
     key: KeySlot,
+    /// Its one permit is for whoever changes the lock, or the key below it.
     rewrapping: Arc<Semaphore>,
+    /// A rotation whose next step is to come.
+    resealing: Option<Resealing>,
+    /// Its step that is on its way.
+    stepping: Option<JoinHandle<Stepped>>,
     /// Tells exports that the store is to be let go.
     ending: Arc<AtomicBool>,
 }
@@ -115,6 +121,8 @@ impl Actor for StorageActor {
             closers: Vec::new(),
             key,
             rewrapping: Arc::new(Semaphore::new(1)),
+            resealing: None,
+            stepping: None,
             ending: Arc::default(),
         })
     }
@@ -139,6 +147,10 @@ impl Actor for StorageActor {
             }
             StorageMsg::Export(job) => state.export(job),
             StorageMsg::Rewrap { current, new, reply } => state.rewrap(current, new, reply),
+            StorageMsg::Rotate { source, reply } => {
+                state.rotate(source, reply);
+                state.write_next(&myself);
+            }
             StorageMsg::Snapshot { reply } => answer(reply, state.snapshot()),
             StorageMsg::Close { reply } => {
                 state.closers.push(reply);
@@ -230,6 +242,15 @@ impl StorageState {
         }));
     }
 
+    /// Takes a rotation in. Its steps come between groups.
+    fn rotate(&mut self, source: KeySource, reply: Reply<u64>) {
+        let permits = (Arc::clone(&self.rewrapping).try_acquire_owned(), Arc::clone(&self.reads).try_acquire_owned());
+        let (Ok(turn), Ok(read)) = permits else {
+            return answer(reply, Err(StorageError::Busy { access: Access::Write }));
+        };
+        self.resealing = Some(Resealing::new(source, reply, [turn, read]));
+    }
+
     fn accept(&mut self, write: Write) {
         // What is out of its limits is refused before it takes room in the queue.
         if let Err(error) = write.batch.check_limits() {
@@ -242,8 +263,22 @@ impl StorageState {
         }
     }
 
-    /// Sends the next group to the disk, if there is one and none is on its way.
+    /// Sends the next group to the disk, or takes the next step of a rotation, if there is one and nothing is on its way.
     fn write_next(&mut self, myself: &ActorRef<StorageMsg>) {
+        if self.writing.is_some() || self.stepping.is_some() {
+            return;
+        }
+        let nothing_waits = self.queue.waiting() == 0;
+        if let Some(open) = self.open.clone()
+            && let Some(resealing) = self.resealing.take_if(|resealing| resealing.is_next || nothing_waits)
+        {
+            let myself = myself.clone();
+            self.stepping = Some(self.faults.write(move |faults| resealing.step(open, faults, myself)));
+            return;
+        }
+        if let Some(resealing) = &mut self.resealing {
+            resealing.is_next = true;
+        }
         let group = self.queue.next_group();
         if let Some(open) = self.open.clone().filter(|_| !group.is_empty()) {
             let group = Group::new(group, myself.clone());
@@ -268,6 +303,12 @@ impl StorageState {
     /// When it failed, or the writer panicked. What the disk holds is open then, and the actor must end: its next life
     /// opens the store anew and finds out.
     async fn group_done(&mut self) -> Result<(), StorageError> {
+        if let Some(stepping) = self.stepping.take() {
+            let Stepped { rest, failure } =
+                stepping.await.map_err(|_| StorageError::Write { problem: "the writer panicked".into() })?;
+            self.resealing = rest;
+            return failure.map_or(Ok(()), Err);
+        }
         let Some(writing) = self.writing.take() else { return Ok(()) };
         // The writer has all but returned: its notice is the last thing it gives.
         let report = writing.await.map_err(|_| StorageError::Write { problem: "the writer panicked".into() })?;
@@ -289,6 +330,8 @@ impl StorageState {
     async fn finish_writes(&mut self, myself: &ActorRef<StorageMsg>) -> Result<(), StorageError> {
         loop {
             self.group_done().await?;
+            // The next life can be asked to go on with it.
+            self.resealing = None;
             self.write_next(myself);
             if self.writing.is_none() {
                 return Ok(());

@@ -247,7 +247,9 @@ impl StorageError {
             Self::InUse { .. } => "stop the other process that uses the folder, or configure another folder",
             Self::FolderUnusable { .. } => "create the folder, or let the node's user write to it",
             Self::Write { .. } => "check free space and health of the disk; the node opens its store anew",
-            Self::LockRemains { .. } => "use the new secret; change it once more to clear the former lock",
+            Self::LockRemains { .. } => {
+                "the new one is the one that counts; change it once more to clear the former one"
+            }
             Self::Sealed => "unseal the node",
             Self::StillOpen
             | Self::Read { .. }

@@ -92,6 +92,7 @@ pub struct Export<'a> {
     store: &'a Store,
     // Fields are dropped in this order: nobody is told that no export is there before the snapshot is gone.
     snapshot: SnapshotWithThreadMode<'a, rocksdb::DB>,
+    seals: Arc<Seals>,
     _reading: RwLockReadGuard<'a, ()>,
     ending: Arc<AtomicBool>,
 }
@@ -101,7 +102,8 @@ impl<'a> Export<'a> {
     /// with [`StorageError::Unavailable`].
     pub(super) fn new(store: &'a Store, ending: Arc<AtomicBool>) -> Self {
         let reading = store.exports().begin();
-        Self { store, snapshot: store.snapshot(), _reading: reading, ending }
+        let (snapshot, seals) = store.seals().with(|| store.snapshot());
+        Self { store, snapshot, seals, _reading: reading, ending }
     }
 
     fn is_to_end(&self) -> bool {
@@ -117,7 +119,7 @@ impl<'a> Export<'a> {
         mut show: impl FnMut(SealedRecord<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         for family in Family::ALL {
-            let seals = self.store.seals();
+            let seals = &*self.seals;
             let mut options = ReadOptions::default();
             // What is read once must not drive out what is read often.
             options.fill_cache(false);

@@ -119,6 +119,19 @@ impl StorageHandle {
         self.address.call(limit, question).await.map_err(|error| failed(error, Access::Write))?
     }
 
+    /// Seals all records anew with a new store key, and waits until that is done, however long it takes. Reads and writes
+    /// go on meanwhile. Should the actor end before, the store stays usable, and the next call goes on.
+    ///
+    /// # Errors
+    /// When `source` does not unlock the store, its lock is just being changed, a record does not open, or the actor is not
+    /// there or ends.
+    pub async fn rotate(&self, source: KeySource) -> Result<u64, StorageError> {
+        let unavailable = || StorageError::Unavailable { access: Access::Write };
+        let (reply, answer) = oneshot::channel();
+        self.address.cast(StorageMsg::Rotate { source, reply: reply.into() }).map_err(|_| unavailable())?;
+        answer.await.map_err(|_| unavailable())?
+    }
+
     /// The actor's account of itself.
     ///
     /// # Errors

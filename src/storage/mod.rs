@@ -34,6 +34,7 @@ mod header;
 mod key;
 mod key_slot;
 mod queue;
+mod resealing;
 mod rotation;
 mod seal;
 mod seals;
@@ -123,6 +124,13 @@ pub enum StorageMsg {
         new: KeySource,
         /// Where it is acknowledged.
         reply: Reply<()>,
+    },
+    /// Seal all records anew with a new store key, a few at a time, while others read and write: see [`Store::rotate`].
+    Rotate {
+        /// What unlocks the store.
+        source: KeySource,
+        /// Where goes how many records were sealed anew, when the former key is gone from the files.
+        reply: Reply<u64>,
     },
     /// Tell the state.
     Snapshot {

@@ -8,6 +8,9 @@
 //!                                   └────────────────────────────────┘
 //! ```
 //!
+//! While the node runs, the storage actor takes these steps between its groups of writes, so that no record is sealed anew
+//! over a newer one.
+//!
 //! A crash at any moment leaves a store that opens: with one key, or with both. Whoever rotates again goes on where it
 //! ended. When it is done, the former key is nowhere, and a compaction has taken what it sealed out of the files.
 
@@ -38,6 +41,17 @@ pub enum Rotation {
     Done,
 }
 
+/// Where a rotation is: whoever does it takes one step after the other, and lets others write in between.
+#[derive(Default)]
+pub(super) struct Rotating {
+    /// The families whose records are all sealed anew.
+    families: usize,
+    /// The last record of the next family that was looked at.
+    after: Option<Vec<u8>>,
+    /// Records that were sealed anew.
+    pub resealed: u64,
+}
+
 impl Store {
     /// Draws a new store key and seals every record with it, or goes on with what was begun earlier. `source` is what
     /// unlocks the store. `go_on` is told of every step, and may end it between two: the store stays usable, and the next
@@ -48,57 +62,101 @@ impl Store {
     /// # Errors
     /// When `source` does not unlock the store, a record does not open, or the database fails. Then too, the next call goes
     /// on.
-    pub fn rotate(mut self, source: &KeySource, mut go_on: impl FnMut(Rotation) -> bool) -> Result<u64, StorageError> {
-        if !self.has_next_key()? {
-            self.begin(source)?;
-        }
-        let mut resealed = 0_u64;
-        if !go_on(Rotation::Begun) {
-            return Ok(resealed);
-        }
-        for family in Family::ALL {
-            let mut after = None;
-            while let Some((last, count)) = self.reseal_some(family, after.as_deref())? {
-                after = Some(last);
-                resealed = resealed.saturating_add(count);
-                if !go_on(Rotation::Resealed(resealed)) {
-                    return Ok(resealed);
-                }
+    pub fn rotate(self, source: &KeySource, mut go_on: impl FnMut(Rotation) -> bool) -> Result<u64, StorageError> {
+        self.begin_rotation(source)?;
+        let mut rotating = Rotating::default();
+        let mut step = Rotation::Begun;
+        while go_on(step) {
+            if !self.rotate_some(&mut rotating)? {
+                self.end_rotation()?;
+                self.clear_former_key()?;
+                // Whoever is told cannot stop anything any more.
+                go_on(Rotation::Done);
+                break;
             }
+            step = Rotation::Resealed(rotating.resealed);
         }
-        self.end()?;
-        // Whoever is told cannot stop anything any more.
-        go_on(Rotation::Done);
-        Ok(resealed)
+        Ok(rotating.resealed)
     }
 
-    /// Locks a new key beside the present one: from then on, records are written with it.
-    fn begin(&mut self, source: &KeySource) -> Result<(), StorageError> {
+    /// Locks a new key beside the present one, if none is there yet: from then on, records are written with it.
+    ///
+    /// Like each of the following, it writes: whoever calls it is the store's only writer meanwhile.
+    ///
+    /// # Errors
+    /// When `source` does not unlock the store, or the database fails.
+    pub(super) fn begin_rotation(&self, source: &KeySource) -> Result<(), StorageError> {
         let stored = self.read_header(HEADER_KEY)?.ok_or_else(|| damaged("its header is missing"))?;
-        self.seals = wiped_after(|| {
+        wiped_after(|| {
             let header = Header::parse(&stored)?;
             let slot = header.slot();
+            // Also where a key is there: whoever rotates has to know the secret.
             let present = Seals::new(&header.unlock(source)?, slot)?;
+            if self.has_next_key()? {
+                return Ok(());
+            }
             let next = SecretBytes::random(KEY_BYTES).map_err(|_| StorageError::Randomness)?;
             let locked = header::lock(&self.options.owner, source, self.options.argon2, &next, slot.other())?;
+            let both = present.followed_by(&next, slot.other())?;
+            // On disk before anything is sealed with it.
             self.write_headers(&[(NEXT_HEADER_KEY, Some(locked))])?;
-            present.followed_by(&next, slot.other())
-        })?;
+            self.seals.replace(both);
+            Ok(())
+        })
+    }
+
+    /// Seals the next records anew. Says whether there may be more.
+    ///
+    /// # Errors
+    /// When a record does not open, or the database fails.
+    pub(super) fn rotate_some(&self, rotating: &mut Rotating) -> Result<bool, StorageError> {
+        while let Some(&family) = Family::ALL.get(rotating.families) {
+            if let Some((last, count)) = self.reseal_some(family, rotating.after.as_deref())? {
+                rotating.after = Some(last);
+                rotating.resealed = rotating.resealed.saturating_add(count);
+                return Ok(true);
+            }
+            rotating.after = None;
+            rotating.families = rotating.families.saturating_add(1);
+        }
+        Ok(false)
+    }
+
+    /// Lets the former key go, when no record is sealed with it any more: the header of the new one takes its place, with
+    /// one durable write after all records.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) fn end_rotation(&self) -> Result<(), StorageError> {
+        let next = self.read_header(NEXT_HEADER_KEY)?.ok_or_else(|| damaged("its header is missing"))?;
+        self.write_headers(&[(HEADER_KEY, Some(next)), (NEXT_HEADER_KEY, None)])?;
+        self.seals.replace(self.seals.now().alone());
         Ok(())
+    }
+
+    /// Takes the former key's header, and what it sealed, out of the files. Others may write meanwhile.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) fn clear_former_key(&self) -> Result<(), StorageError> {
+        for family in Family::ALL {
+            self.purge(family, &[])?;
+        }
+        self.compact(header_column(&self.db)?, None, None)
     }
 
     /// Seals some records of a family anew that the former key sealed, behind `after`. Gives the last one that it looked at
     /// and how many there were; nothing if none is left.
     fn reseal_some(&self, family: Family, after: Option<&[u8]>) -> Result<Option<(Vec<u8>, u64)>, StorageError> {
-        let column = self.column(family)?;
+        let (column, seals) = (self.column(family)?, self.seals.now());
         let (mut rows, mut written) = (self.rows(family)?, WriteBatch::default());
         let (mut last, mut count, mut bytes) = (None, 0_u64, 0_usize);
         rows.seek(after.unwrap_or_default());
         while let Some((key, sealed)) = rows.item() {
-            let is_new = after == Some(key) || self.seals.is_present(family, sealed);
+            let is_new = after == Some(key) || seals.is_present(family, sealed);
             if !is_new {
-                let value = self.seals.open(family, key, sealed)?;
-                let anew = self.seals.of(family).seal(key, &value)?;
+                let value = seals.open(family, key, sealed)?;
+                let anew = seals.of(family).seal(key, &value)?;
                 bytes = bytes.saturating_add(anew.len());
                 count = count.saturating_add(1);
                 written.put_cf(column, key, anew);
@@ -116,16 +174,6 @@ impl Store {
             written.map_err(|error| StorageError::writing(&error))?;
         }
         Ok(last.map(|last| (last, count)))
-    }
-
-    /// Lets the former key go: the header of the new one takes its place, with one durable write after all records.
-    fn end(&mut self) -> Result<(), StorageError> {
-        let next = self.read_header(NEXT_HEADER_KEY)?.ok_or_else(|| damaged("its header is missing"))?;
-        self.write_headers(&[(HEADER_KEY, Some(next)), (NEXT_HEADER_KEY, None)])?;
-        for family in Family::ALL {
-            self.purge(family, &[])?;
-        }
-        self.compact(header_column(&self.db)?, None, None)
     }
 
     fn has_next_key(&self) -> Result<bool, StorageError> {

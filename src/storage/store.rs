@@ -14,7 +14,7 @@ use super::folder::LockedFolder;
 use super::header::{self, Header, Owner};
 use super::key::KEY_BYTES;
 use super::rotation::{FIRST_SLOT, seals_of};
-use super::seals::Seals;
+use super::seals::{CurrentSeals, Seals};
 use super::{Argon2Params, Batch, ConditionFailed, Durability, Family, KeySource, StorageError, tuning};
 use crate::secret::SecretBytes;
 use crate::stack::wiped_after;
@@ -66,7 +66,7 @@ pub struct Page {
 pub struct Store {
     // Fields are dropped in this order: the database is closed before the folder is let go.
     pub(super) db: DB,
-    pub(super) seals: Seals,
+    pub(super) seals: CurrentSeals,
     exports: Exports,
     folder: LockedFolder,
     pub(super) options: StoreOptions,
@@ -94,7 +94,7 @@ impl Store {
         if let Some(family) = unknown {
             return Err(damaged(&format!("it has a family {family:?} that its format does not know")));
         }
-        Ok(Self { db, seals, exports: Exports::default(), folder, options })
+        Ok(Self { db, seals: CurrentSeals::new(seals), exports: Exports::default(), folder, options })
     }
 
     /// Reads a record.
@@ -103,9 +103,10 @@ impl Store {
     /// When the key is out of its limits, the database fails, or the record does not open.
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<SecretBytes>, StorageError> {
         check_key(key)?;
-        let stored = self.db.get_pinned_cf(self.column(family)?, key);
+        let column = self.column(family)?;
+        let (stored, seals) = self.seals.with(|| self.db.get_pinned_cf(column, key));
         let stored = stored.map_err(|error| StorageError::reading(&error))?;
-        stored.map(|sealed| self.seals.open(family, key, &sealed)).transpose()
+        stored.map(|sealed| seals.open(family, key, &sealed)).transpose()
     }
 
     /// Lists records whose keys begin with `prefix` and come behind `after`: at most `limit`, 1 to 1024, and not many
@@ -123,7 +124,8 @@ impl Store {
         let limit = limit.clamp(1, MAX_PAGE_RECORDS);
         let mut records = Vec::new();
         let mut bytes = 0_usize;
-        let mut rows = self.db.raw_iterator_cf(self.column(family)?);
+        let column = self.column(family)?;
+        let (mut rows, seals) = self.seals.with(|| self.db.raw_iterator_cf(column));
         rows.seek(after.map_or(prefix, |after| after.max(prefix)));
         while let Some((key, sealed)) = rows.item() {
             if !key.starts_with(prefix) {
@@ -136,7 +138,7 @@ impl Store {
             if records.len() == limit || bytes >= MAX_PAGE_BYTES {
                 return Ok(Page { records, more: true });
             }
-            let value = self.seals.open(family, key, sealed)?;
+            let value = seals.open(family, key, sealed)?;
             bytes = bytes.saturating_add(value.len());
             records.push(Record { key: key.to_vec(), value });
             rows.next();
@@ -306,8 +308,9 @@ impl Store {
                 return Err(StorageError::ConditionFailed(Arc::new(failed)));
             }
         }
+        let seals = self.seals.now();
         let prepared = batch.operations.iter().map(|operation| {
-            let seal = self.seals.of(operation.family);
+            let seal = seals.of(operation.family);
             let sealed = operation.value.as_ref().map(|value| seal.seal(&operation.key, value)).transpose()?;
             Ok((self.column(operation.family)?, sealed))
         });
@@ -328,7 +331,7 @@ impl Store {
         &self.exports
     }
 
-    pub(super) const fn seals(&self) -> &Seals {
+    pub(super) const fn seals(&self) -> &CurrentSeals {
         &self.seals
     }
 

@@ -39,7 +39,13 @@ pub(super) struct Group {
 }
 
 /// Tells the actor that the group is done, however it ended: a panic of the writer must not go unnoticed.
-struct Notice(ActorRef<StorageMsg>);
+pub(super) struct Notice(ActorRef<StorageMsg>);
+
+impl Notice {
+    pub(super) const fn new(actor: ActorRef<StorageMsg>) -> Self {
+        Self(actor)
+    }
+}
 
 impl Drop for Notice {
     fn drop(&mut self) {

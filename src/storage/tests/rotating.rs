@@ -4,7 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorRef};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
 use super::*;
+use crate::supervision::Address;
 
 const RECORDS: usize = 300;
 
@@ -167,4 +175,138 @@ fn rotation__should_survive_the_death_of_the_process_at_any_step() {
     let versions = versions(folder.path());
     assert_eq!((versions.len(), versions.values().sum::<usize>()), (1, before.len()));
     assert_eq!(content(&open(folder.path())), before);
+}
+
+/// The actor, and its address.
+async fn start(folder: &Path) -> (ActorRef<StorageMsg>, JoinHandle<()>, StorageHandle) {
+    let arguments = StorageArguments::new(options(folder), passphrase("right"));
+    let (actor, joined) = Actor::spawn(None, StorageActor, arguments).await.unwrap();
+    let handle = StorageHandle::new(Address::of(actor.clone()), StorageTimeouts::default());
+    (actor, joined, handle)
+}
+
+fn value(round: usize, number: usize) -> SecretBytes {
+    secret(&format!("value {round} of {number}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation__should_lose_no_write_while_others_read_and_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = filled(folder.path());
+    let (actor, joined, handle) = start(folder.path()).await;
+    let is_done = AtomicBool::new(false);
+    let writing = async {
+        let mut rounds = 0;
+        // Every record of one family anew, again and again, a round longer than the rotation.
+        while !is_done.load(Ordering::Relaxed) || rounds == 0 {
+            rounds += 1;
+            for number in (0..RECORDS).filter(|number| number % 7 == 3) {
+                let batch = Batch::new().put(Family::ALL[3], format!("{number}"), value(rounds, number));
+                handle.write(batch, Durability::Buffered).await.unwrap();
+                let read = handle.get(Family::ALL[3], format!("{number}")).await.unwrap().unwrap();
+                assert_eq!(read.expose(), value(rounds, number).expose());
+                let other = handle.get(Family::ALL[0], "0").await.unwrap().unwrap();
+                assert_eq!(other.expose(), b"value 0");
+            }
+        }
+        rounds
+    };
+    let rotating = async {
+        let resealed = handle.rotate(passphrase("right")).await.unwrap();
+        is_done.store(true, Ordering::Relaxed);
+        resealed
+    };
+    let (rounds, resealed) = tokio::join!(writing, rotating);
+    assert!(resealed > 0 && resealed <= before.len() as u64, "{resealed}");
+    handle.close().await.unwrap();
+    joined.await.unwrap();
+    drop(actor);
+    assert_eq!(versions(folder.path()), [(2, before.len())].into());
+    let mut expected = before;
+    for number in (0..RECORDS).filter(|number| number % 7 == 3) {
+        let key = (Family::ALL[3], format!("{number}").into_bytes());
+        expected.insert(key, value(rounds, number).expose().to_vec());
+    }
+    assert_eq!(content(&open(folder.path())), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation__should_leave_nothing_of_the_former_key_while_the_store_is_open_and_backed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path());
+    let former = raw_get(&raw(folder.path()), "default", "header");
+    let sealed = raw_get(&raw(folder.path()), "shares", "0");
+    let (_actor, joined, handle) = start(folder.path()).await;
+    let (begun, has_begun) = oneshot::channel();
+    let exporting = handle.export(move |export| {
+        begun.send(()).unwrap();
+        loop {
+            if let Err(ended) = export.each(|record| record.open().map(drop)) {
+                return ended;
+            }
+        }
+    });
+    let rotating = async {
+        has_begun.await.unwrap();
+        handle.rotate(passphrase("right")).await.unwrap()
+    };
+    let (ended, _) = tokio::join!(exporting, rotating);
+    let ended = ended.unwrap();
+    assert!(matches!(ended, StorageError::Unavailable { .. }), "every record opens to the end: {ended}");
+    assert!(!files_hold(folder.path(), &former[former.len() - 80..]), "the former lock");
+    assert!(!files_hold(folder.path(), &sealed), "what it sealed");
+    handle.close().await.unwrap();
+    joined.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation__should_need_the_secret_and_keep_the_lock_while_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = filled(folder.path());
+    let (_actor, joined, handle) = start(folder.path()).await;
+    let refused = handle.rotate(passphrase("wrong")).await.unwrap_err();
+    assert!(matches!(refused, StorageError::WrongKey), "{refused}");
+    let limit = Duration::from_secs(30);
+    let (rotated, rewrapped, again) = tokio::join!(
+        handle.rotate(passphrase("right")),
+        handle.rewrap(passphrase("right"), passphrase("other"), limit),
+        handle.rotate(passphrase("right")),
+    );
+    assert_eq!(rotated.unwrap(), before.len() as u64);
+    assert!(matches!(rewrapped, Err(StorageError::Busy { .. })), "{rewrapped:?}");
+    assert!(matches!(again, Err(StorageError::Busy { .. })), "{again:?}");
+    handle.rewrap(passphrase("right"), passphrase("other"), limit).await.unwrap();
+    handle.close().await.unwrap();
+    joined.await.unwrap();
+    assert_eq!(content(&Store::open(options(folder.path()), &passphrase("other")).unwrap()), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation__should_be_gone_on_with_by_the_next_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = filled(folder.path());
+    let arguments = StorageArguments::new(options(folder.path()), passphrase("right"));
+    let mut lives = 0;
+    loop {
+        let (actor, joined) = Actor::spawn(None, StorageActor, arguments.clone()).await.unwrap();
+        let handle = StorageHandle::new(Address::of(actor.clone()), StorageTimeouts::default());
+        // Later in each life than in the one before.
+        let ending = tokio::time::sleep(Duration::from_millis(2 * lives));
+        let rotated = tokio::select! {
+            rotated = handle.rotate(passphrase("right")) => Some(rotated),
+            () = ending => None,
+        };
+        actor.kill();
+        joined.await.unwrap();
+        lives += 1;
+        if let Some(rotated) = rotated {
+            rotated.unwrap();
+            break;
+        }
+    }
+    assert!(lives > 1, "none was cut off");
+    let (_actor, joined) = Actor::spawn(None, StorageActor, arguments).await.unwrap();
+    _actor.stop(None);
+    joined.await.unwrap();
+    assert_eq!((versions(folder.path()), content(&open(folder.path()))), ([(2, before.len())].into(), before));
 }
