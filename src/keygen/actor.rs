@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use super::Generated;
-use super::answering::Answering;
 use super::prepare::{Admitted, KeygenArgs};
 use super::run::{Phase, Run, answer};
 use super::settling::Unsettled;
@@ -15,6 +14,7 @@ use crate::error::{Code, Failure};
 use crate::ids::{SheetHash, WalletId};
 use crate::protocol::keygen::KeygenOutput;
 use crate::registry::View;
+use crate::session::Answering;
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
 use crate::session::{Aborted, Causes, Intake, SessionEnd, Sessions};

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::KeygenMsg;
-use super::pending::Pending;
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
@@ -23,6 +22,7 @@ use crate::signing::check_frame;
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
+use crate::wallet::Pending;
 use crate::wallet::{
     RECORD_DOMAIN, WalletCertificate, WalletError, WalletRecord, certificate_key, orphan_key, pending_key, share_key,
 };
@@ -87,7 +87,7 @@ impl From<WalletError> for NotActivated {
     fn from(error: WalletError) -> Self {
         let culprit = match &error {
             WalletError::Signature(node) => Some(*node),
-            WalletError::Codec(_) | WalletError::Rule(_) => None,
+            WalletError::Codec(_) | WalletError::Rule(_) | WalletError::Proof(_) => None,
         };
         tracing::warn!(%error, "a wallet record cannot be certified");
         Self { code: error.code(), culprit }

@@ -3,7 +3,6 @@
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::actor::{KeygenMsg, KeygenState};
-use super::pending::Pending;
 use super::run::Signature;
 use super::work::Work;
 use super::{Resolution, Verdict};
@@ -11,6 +10,7 @@ use crate::error::Code;
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::storage::{Family, Listing};
 use crate::supervision::beside;
+use crate::wallet::Pending;
 use crate::wallet::{PENDING_PREFIX, WalletRecord, members};
 use crate::wire::message::{KeygenOutcome, PeerMessage};
 

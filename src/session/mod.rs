@@ -13,6 +13,7 @@
 //! ```
 
 mod actor;
+mod answering;
 mod causes;
 mod early;
 mod intake;
@@ -25,6 +26,7 @@ mod table;
 mod tests;
 
 pub use actor::{Hold, SessionActor, SessionArgs, SessionKit, SessionMsg, SessionSnapshot};
+pub use answering::{Answering, MAX_ANSWERING};
 pub use causes::Causes;
 pub use intake::Intake;
 pub use pool::CryptoPool;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Code;
-use crate::keygen::answering::MAX_ANSWERING;
+use crate::session::MAX_ANSWERING;
 use crate::testing::PlantedWallet;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,10 @@
 
 use super::*;
 use crate::ids::NodeId;
-use crate::keygen::pending::Pending;
 use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Point};
 use crate::testing::PlantedWallet;
-use crate::wallet::{RECORD_DOMAIN, orphan_key, pending_key};
+use crate::wallet::{Pending, RECORD_DOMAIN, orphan_key, pending_key};
 
 /// A wallet of which the member under test holds its shares pending.
 struct Held {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crate::ids::NodeId;
 
 /// The most queries of one member that are answered at a time; it asks again about what it was not told.
-pub(super) const MAX_ANSWERING: usize = 64;
+pub const MAX_ANSWERING: usize = 64;
 
 /// The queries that are being answered.
 #[derive(Default)]
-pub(super) struct Answering(BTreeMap<NodeId, usize>);
+pub struct Answering(BTreeMap<NodeId, usize>);
 
 impl Answering {
     /// Another query of `member` comes. Says whether it is to be answered; then [`Answering::done`] must follow.
@@ -28,7 +28,14 @@ impl Answering {
     }
 
     /// All of them.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.0.values().sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
