@@ -47,6 +47,7 @@ pub mod policy;
 pub mod process;
 pub mod protocol;
 pub mod registry;
+pub mod reshare;
 pub mod sabotage;
 pub mod secret;
 pub mod service;

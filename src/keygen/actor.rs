@@ -269,6 +269,11 @@ impl KeygenState {
                 }
                 self.sessions.route(session, from, body, credit);
             }
+            // The transport gives these to resharing.
+            PeerMessage::ReshareQuery { .. }
+            | PeerMessage::ReshareReply { .. }
+            | PeerMessage::Reshared { .. }
+            | PeerMessage::KnowsReshared { .. } => {}
         }
     }
 

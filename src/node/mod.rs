@@ -6,6 +6,7 @@
 //!       ├─ pairing          pair setups and bans ── session:<id>
 //!       ├─ keygen           new wallets ─────────── session:<id>
 //!       ├─ signing          signatures ──────────── session:<id>
+//!       ├─ reshare          other committees ────── session:<id>
 //!       ├─ transport        the broker ──────────── link:<peer>
 //!       ├─ gateway          the clients, where they come over a broker
 //!       └─ health           health and metrics over HTTP

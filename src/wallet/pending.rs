@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{MAX_RECORD_BYTES, WalletRecord, members};
 use crate::ids::{NodeId, Scheme, SheetHash};
+use crate::keys::Signature;
 use crate::secret::SecretBytes;
 use crate::wire::codec::{self, CodecError};
 use crate::wire::message::SecretPayload;
@@ -32,10 +33,13 @@ pub(crate) struct Pending {
     shares: BTreeMap<Scheme, SecretPayload>,
     /// Who took part in the session, where these are not just the members.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    participants: BTreeSet<NodeId>,
+    pub participants: BTreeSet<NodeId>,
     /// Who else must learn of the certificate: members that it makes former ones.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub former: BTreeSet<NodeId>,
+    /// The proofs of keys that stay as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proofs: BTreeMap<Scheme, Signature>,
 }
 
 impl Pending {
@@ -48,13 +52,18 @@ impl Pending {
     ) -> Self {
         let wrap = |bytes: &SecretBytes| SecretPayload(Zeroizing::new(bytes.expose().to_vec()));
         let shares = shares.iter().map(|(&scheme, bytes)| (scheme, wrap(bytes))).collect();
-        let (participants, former) = (BTreeSet::new(), BTreeSet::new());
-        Self { session, content, record, signature, shares, participants, former }
+        let (participants, former, proofs) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self { session, content, record, signature, shares, participants, former, proofs }
     }
 
-    /// A reshare: the session's `participants`, and the members so far.
-    pub fn with(self, participants: BTreeSet<NodeId>, former: BTreeSet<NodeId>) -> Self {
-        Self { participants, former, ..self }
+    /// A reshare: the session's `participants`, the members so far, and the proofs of keys that stay.
+    pub fn of_reshare(
+        self,
+        participants: BTreeSet<NodeId>,
+        former: BTreeSet<NodeId>,
+        proofs: BTreeMap<Scheme, Signature>,
+    ) -> Self {
+        Self { participants, former, proofs, ..self }
     }
 
     /// Everybody who must sign the record before it is certified: all its members, and all who took part.
