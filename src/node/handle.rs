@@ -28,7 +28,7 @@ use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 const GRACE: Duration = Duration::from_secs(10);
 /// How often a reshare's deadline passes at most: it begins anew where a node turns out to have no share to deal, and each
 /// beginning ends at once or in its time.
-const RESHARE_ATTEMPTS: u32 = 2;
+pub(crate) const RESHARE_ATTEMPTS: u32 = 2;
 
 /// A node did not start.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,6 @@ mod handle;
 mod settings;
 
 pub use actor::{Addresses, Gateway, NodeActor, NodeArgs, NodeMsg};
-pub(crate) use handle::ask;
 pub use handle::{NodeHandle, StartError};
+pub(crate) use handle::{RESHARE_ATTEMPTS, ask};
 pub use settings::Settings;

@@ -108,6 +108,7 @@ pub struct ReshareState {
     pub(super) notices: Notices,
     pub(super) looking: bool,
     pub(super) purging: bool,
+    pub(super) purge_again: bool,
     pub(super) intake: Intake,
     pub(super) proof_intake: Intake,
     pub(super) answering: Answering,
@@ -145,6 +146,7 @@ impl Actor for ReshareActor {
             notices: Notices::default(),
             looking: false,
             purging: false,
+            purge_again: false,
             answering: Answering::default(),
             turn: 0,
             reshared: 0,
@@ -363,12 +365,7 @@ impl ReshareState {
                 self.purge(myself);
                 self.look_later(myself);
             }
-            Work::Purged(result) => {
-                self.purging = false;
-                if let Err(error) = result {
-                    tracing::error!(%error, "deleted shares may still be in the store's files");
-                }
-            }
+            Work::Purged(result) => self.purged(myself, result),
         }
     }
 

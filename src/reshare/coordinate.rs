@@ -32,7 +32,7 @@ impl ReshareState {
     ) {
         match result {
             Ok(Admitted::New(prepared)) => {
-                self.coordinate(myself, Arc::new(prepared), vec![reply], BTreeSet::new()).await;
+                self.coordinate(myself, prepared, vec![reply], BTreeSet::new()).await;
             }
             Ok(Admitted::Done(certificate)) => {
                 let _ = reply.send(Ok(Reshared { certificate, fresh: false }));

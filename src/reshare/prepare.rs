@@ -38,7 +38,7 @@ pub(super) struct Prepared {
 /// What a checked request leads to.
 pub(super) enum Admitted {
     /// A reshare.
-    New(Prepared),
+    New(Arc<Prepared>),
     /// The same request led to this before.
     Done(Arc<WalletCertificate>),
 }
@@ -82,7 +82,7 @@ impl ReshareArgs {
             .await
             .map_err(|code| Failure::new(code, "a share of the wallet cannot be read"))?;
         let Stored { certificate, sha256 } = stored;
-        Ok(Admitted::New(Prepared { request, content, certificate, stored: Some(sha256), shares }))
+        Ok(Admitted::New(Arc::new(Prepared { request, content, certificate, stored: Some(sha256), shares })))
     }
 
     /// Whether the request may be: work for the pool.

@@ -17,13 +17,24 @@ pub(super) const PURGE_KEY: &[u8] = b"purge-shares";
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl ReshareState {
-    /// Has deleted shares leave the store's files, unless that is being done.
+    /// Has deleted shares leave the store's files; once more, if that is being done already.
     pub(super) fn purge(&mut self, myself: &ActorRef<ReshareMsg>) {
-        if std::mem::replace(&mut self.purging, true) {
+        self.purge_again = std::mem::replace(&mut self.purging, true);
+        if self.purge_again {
             return;
         }
         let args = self.args.clone();
         beside(myself, async move { Work::Purged(args.purge().await) });
+    }
+
+    /// The store's files are purged, or not.
+    pub(super) fn purged(&mut self, myself: &ActorRef<ReshareMsg>, result: Result<(), StorageError>) {
+        self.purging = false;
+        match result {
+            Ok(()) if self.purge_again => self.purge(myself),
+            Ok(()) => {}
+            Err(error) => tracing::error!(%error, "deleted shares may still be in the store's files"),
+        }
     }
 }
 

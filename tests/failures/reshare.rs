@@ -23,9 +23,12 @@ async fn until_settled(cluster: &Cluster) {
             }
             let resharing = cluster.resharing(number).await.unwrap();
             let settled = resharing.running.is_empty() && resharing.unsettled.is_empty();
-            let pending = cluster.stored_keys(number, Family::Shares, RESHARING_PREFIX).await.unwrap();
-            if !settled || resharing.to_tell > 0 || resharing.purging || !pending.is_empty() {
-                return false;
+            // What the store holds counts: the actor hears of it a moment later.
+            let notes = [(Family::Shares, RESHARING_PREFIX), (Family::Meta, b"reshared\0"), (Family::Meta, b"purge")];
+            for (family, prefix) in notes {
+                if !settled || !cluster.stored_keys(number, family, prefix).await.unwrap().is_empty() {
+                    return false;
+                }
             }
         }
         true
@@ -42,8 +45,8 @@ async fn agreed(cluster: &Cluster, wallet: &str) -> WalletRecord {
         let certificate = node.wallet(wallet.parse().unwrap()).await.unwrap();
         records.extend(certificate.map(|certificate| certificate.record().clone()));
     }
-    assert!(records.windows(2).all(|pair| pair[0] == pair[1]), "a mixture of generations");
     let record = records.pop().unwrap();
+    assert!(records.iter().all(|other| *other == record), "a mixture of generations");
     for number in 0..cluster.local().len() {
         let Ok(node) = cluster.node(number) else { continue };
         let stored: BTreeSet<Vec<u8>> = cluster.stored_keys(number, Family::Shares, &prefix(wallet)).await.unwrap();
@@ -65,16 +68,16 @@ fn generation(record: &WalletRecord, scheme: Scheme) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wallet__should_be_dealt_to_other_committees_and_sign_with_each_under_the_same_keys() {
-    let cluster = builder(3, 5).start().await.unwrap();
+    let cluster = builder(3, 4).start().await.unwrap();
     let made = cluster.make_wallet(0, "v", &Scheme::ALL).await.unwrap();
     let keys = |record: &WalletRecord| record.keys.iter().map(|key| key.public_key()).collect::<Vec<_>>();
     let committees: [(usize, u8, &[usize]); 5] = [
-        (0, 2, &[0, 1, 2]),
+        (0, 2, &[0, 1]),
         // Disjoint: the coordinator leaves.
-        (1, 2, &[3, 4]),
-        (3, 3, &[0, 1, 2, 3, 4]),
-        (2, 4, &[0, 1, 2, 3, 4]),
-        (4, 2, &[4, 1, 2]),
+        (1, 2, &[2, 3]),
+        (3, 3, &[0, 1, 2, 3]),
+        (2, 4, &[0, 1, 2, 3]),
+        (0, 2, &[3, 1, 2]),
     ];
     for (round, (coordinator, signers, nodes)) in committees.into_iter().enumerate() {
         let certificate = cluster.reshare(coordinator, "v", &Scheme::ALL, signers, nodes).await.unwrap();
