@@ -327,17 +327,22 @@ impl ReshareState {
             Work::Checked { from, session, result } => {
                 let stands = self.dealings.checked(&mut self.intake, from, session);
                 let joined = match result {
-                    Ok(_) if !stands => Err(Code::PeerUnavailable),
                     Ok(checked) => {
                         let (sheet, prepared) = *checked;
-                        self.join(myself, from, sheet, prepared).await
+                        let joined = match stands {
+                            true => self.join(myself, from, sheet, prepared).await,
+                            false => Err(Code::PeerUnavailable),
+                        };
+                        if joined.is_err() {
+                            // It will have to do without this node.
+                            self.dealings.ended(session);
+                        }
+                        joined
                     }
                     Err(code) => Err(code),
                 };
                 if let Err(code) = joined {
                     tracing::info!(peer = %from, %session, %code, "reshare refused");
-                    // It will have to do without this node.
-                    self.dealings.ended(session);
                     self.dealings.post().refuse(from, session, code);
                 }
             }
@@ -347,7 +352,8 @@ impl ReshareState {
                     && run.is_gathering()
                 {
                     let missing = run.commit.missing();
-                    self.fail(myself, session, Code::SessionTimeout, missing);
+                    let awaited = if missing.is_empty() { run.prover().into_iter().collect() } else { missing };
+                    self.fail(myself, session, Code::SessionTimeout, awaited);
                 }
             }
             Work::Provable { from, session, result } => self.provable(myself, from, session, result).await,

@@ -102,9 +102,16 @@ impl ReshareState {
             return;
         }
         let (Some(signatures), Some(own)) = (run.commit.complete().cloned(), run.own.clone()) else { return };
-        if run.prover() == Some(me) {
-            run.phase = Phase::Proving;
+        if run.prover() != Some(me) {
+            return;
+        }
+        run.phase = Phase::Proving;
+        let is_false = |(node, signature): &(&NodeId, &[u8; 64])| !self.args.signs(**node, &own.record, signature);
+        let culprits: BTreeSet<NodeId> = signatures.iter().filter(is_false).map(|(&node, _)| node).collect();
+        if culprits.is_empty() {
             self.prove(myself, wallet, own, signatures, &[]);
+        } else {
+            self.fail(myself, session, Code::ProtocolViolation, culprits);
         }
     }
 
@@ -118,6 +125,7 @@ impl ReshareState {
             self.notices.insert(wallet.clone(), notice);
             self.purge(myself);
         }
+        self.notices.forget(session);
         self.stop_proving(wallet, Code::Superseded);
         self.unsettled.remove(wallet);
         match self.runs.get(wallet).map(|run| run.sheet.hash) {
@@ -127,7 +135,9 @@ impl ReshareState {
                 }
             }
             // It deals keys of a generation that is gone.
-            Some(of_run) if adopted.notice.is_some() => self.fail(myself, of_run, Code::SessionStale, BTreeSet::new()),
+            Some(of_run) if adopted.notice.is_some() => {
+                self.fail(myself, of_run, Code::ReshareInProgress, BTreeSet::new());
+            }
             _ => {}
         }
         self.look_later(myself);

@@ -15,7 +15,7 @@ use crate::ids::NodeId;
 use crate::protocol::reshare::{Reshare, ReshareOutput};
 use crate::protocol::{Party, RunContext, rng};
 use crate::session::{Draft, SessionMsg, SheetContext};
-use crate::wallet::{Commit, MAX_CERTIFICATE_BYTES};
+use crate::wallet::Commit;
 use crate::wire::sheet::Task;
 
 fn in_progress(reason: &str) -> Result<Reshared, Failure> {
@@ -85,8 +85,8 @@ impl ReshareState {
             without.insert(me);
         }
         let choice = plan::choose(record, request, me, &self.view.ready(), &without)?;
-        let certificate = prepared.certificate.encode().ok().filter(|bytes| bytes.len() <= MAX_CERTIFICATE_BYTES);
-        let certificate = certificate.ok_or_else(|| Failure::new(Code::Internal, "the certificate does not encode"))?;
+        let certificate = prepared.certificate.encode();
+        let certificate = certificate.map_err(|error| Failure::new(error.code(), "the certificate does not encode"))?;
         let task = Task::Reshare {
             wallet: request.wallet().clone(),
             certificate,

@@ -143,8 +143,8 @@ impl ReshareArgs {
         let stored = held.as_ref().map(|held| held.sha256);
         let certificate = match held {
             Some(held) if held.certificate.record() == presented.record() => held.certificate,
-            // One of the two does not know what the wallet is now; it will be told.
-            Some(_) => return Err(Code::SessionStale),
+            // One of the two does not know yet what the wallet is now; it will be told.
+            Some(_) => return Err(Code::ReshareInProgress),
             None => Arc::new(presented),
         };
         let (record, content) = (certificate.record(), request.content_hash());
@@ -208,7 +208,8 @@ impl ReshareArgs {
         );
         match self.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(pending),
-            Err(StorageError::ConditionFailed(_)) => Err(Code::SessionStale),
+            // Another reshare took effect, or is pending.
+            Err(StorageError::ConditionFailed(_)) => Err(Code::ReshareInProgress),
             Err(error) => {
                 tracing::error!(%error, "failed to store what came of a reshare");
                 // A write without an answer may take effect all the same, also later. Until the store says, this task does

@@ -118,27 +118,31 @@ impl ReshareState {
         let me = self.args.identity.id();
         let stands = from == me || self.proofs.checked(&mut self.proof_intake, from, session);
         let started = match result {
-            _ if !stands => Err(Code::PeerUnavailable),
             Ok(provable) => {
                 let Provable { sheet, party } = *provable;
                 if from != me && !self.proofs.begin(&sheet) {
                     // The same proposal, once more.
                     return;
                 }
-                match self.proofs.called_off(session) {
-                    Some((code, _)) => Err(code),
+                let called_off = self.proofs.called_off(session).map(|(code, _)| code);
+                let started = match called_off.or((!stands).then_some(Code::PeerUnavailable)) {
+                    Some(code) => Err(code),
                     None => self.proofs.start(sheet, party, None, myself.get_cell()).await.map_err(|error| {
                         tracing::error!(%session, %error, "failed to start a session");
                         Code::Internal
                     }),
+                };
+                if started.is_err() {
+                    self.proofs.ended(session);
                 }
+                started
             }
             Err(code) => Err(code),
         };
         if let Err(code) = started {
             tracing::info!(peer = %from, %session, %code, "a proof does not begin");
-            self.proofs.ended(session);
             if from == me {
+                self.proofs.ended(session);
                 self.proof_failed(myself, session, code, [me].into());
             } else {
                 self.proofs.post().refuse(from, session, code);

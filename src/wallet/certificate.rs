@@ -18,7 +18,7 @@ use crate::wire::codec;
 pub const RECORD_DOMAIN: &str = "quorate/wallet-record/v1";
 
 /// The longest encoded certificate, in bytes: a record, and a signature for each of at most 32 members per key.
-pub const MAX_CERTIFICATE_BYTES: usize = MAX_RECORD_BYTES + 16 * 1024;
+const MAX_CERTIFICATE_BYTES: usize = MAX_RECORD_BYTES + 16 * 1024;
 
 /// A wallet record that every member has signed, and every reshared key.
 #[derive(Debug, Clone, PartialEq, Eq)]

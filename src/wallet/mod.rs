@@ -16,7 +16,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::{MAX_CERTIFICATE_BYTES, RECORD_DOMAIN, WalletCertificate, members};
+pub use certificate::{RECORD_DOMAIN, WalletCertificate, members};
 pub use commit::Commit;
 pub(crate) use pending::Pending;
 pub use proof::proof_message;

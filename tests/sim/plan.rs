@@ -46,7 +46,16 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ask {
     Sign(SignAsk),
-    Keygen { wallet: String, schemes: Vec<Scheme> },
+    Keygen {
+        wallet: String,
+        schemes: Vec<Scheme>,
+    },
+    /// New shares of [`SHARED`] for all nodes, under this name.
+    Reshare {
+        session: String,
+        schemes: Vec<Scheme>,
+        signers: u8,
+    },
 }
 
 /// A signature that a client wants.
@@ -134,6 +143,7 @@ impl Plan {
         } else if draw.chance(0.6) {
             draw.ambush(&victims(parties, bystanders), parties, &mut asks, &mut strikes);
         }
+        draw.reshares(parties, &mut asks);
         asks.sort();
         strikes.sort_by_key(|(at, _)| *at);
         let (length, seed) = (LENGTH, seed);

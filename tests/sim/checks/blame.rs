@@ -32,7 +32,10 @@ pub fn check(history: &History) -> Found {
 fn blames_the_unharmed(history: &History, at: At, failure: &Failure) -> bool {
     let lossless = history.plan.network.loss == 0.0 && history.plan.network.corruption == 0.0;
     // A conflict, a duplicate: its culprit is right to refuse.
-    let refused = matches!(failure.code, Code::RequestConflict | Code::SessionDuplicate | Code::KeyAlreadyExists);
+    let refused = matches!(
+        failure.code,
+        Code::RequestConflict | Code::SessionDuplicate | Code::KeyAlreadyExists | Code::ReshareInProgress
+    );
     let harmed = history.struck_between(None, at.saturating_sub(AFTERMATH), at).next().is_some();
     lossless && !refused && !harmed && !failure.culprits.is_empty()
 }
@@ -51,6 +54,7 @@ fn problem(code: Code, nobody_named: bool) -> Option<&'static str> {
         | Code::KeyAlreadyExists
         | Code::RequestConflict
         | Code::SessionDuplicate
+        | Code::ReshareInProgress
         | Code::PairBanned
         | Code::ConcurrencyLimit => None,
         Code::PeerUnavailable
