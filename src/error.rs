@@ -71,6 +71,10 @@ codes! {
     PairBanned = "PAIR_BANNED",
     /// The key generation failed.
     KeygenFailure = "KEYGEN_FAILURE",
+    /// The reshare failed.
+    ReshareFailure = "RESHARE_FAILURE",
+    /// Another reshare of the wallet is at work, or one is not settled yet.
+    ReshareInProgress = "RESHARE_IN_PROGRESS",
     /// The signing run failed.
     SigningFailure = "SIGNING_FAILURE",
     /// The signature that came out does not verify. It has not left the node.
@@ -105,6 +109,7 @@ impl Code {
                 | Self::ConcurrencyLimit
                 | Self::Cancelled
                 | Self::Superseded
+                | Self::ReshareInProgress
         )
     }
 }

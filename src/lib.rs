@@ -48,6 +48,7 @@ pub mod policy;
 pub mod process;
 pub mod protocol;
 pub mod registry;
+pub mod reshare;
 pub mod runtime;
 pub mod sabotage;
 pub mod secret;

@@ -42,7 +42,7 @@ use crate::wire::native::{
 pub use self::queue::{Results, WorkQueue};
 pub use crate::nats::{ConnectError, Credentials, Options, Tls};
 pub use crate::wire::mpcium::{ClientId, KeygenEvent, SigningEvent};
-pub use crate::wire::request::{KeygenRequest, RequestSigner as Signer, SignRequest, SigningFailed};
+pub use crate::wire::request::{KeygenRequest, RequestSigner as Signer, ReshareRequest, SignRequest, SigningFailed};
 
 /// How long an answer may take: longer than any deadline of a cluster with default settings.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -135,6 +135,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn sign(&self, request: &SignRequest) -> Result<Signed, ClientError> {
         self.ask(Operation::Sign, request.bytes().to_vec()).await
+    }
+
+    /// Has keys of a wallet dealt anew: to other nodes, or to the same.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn reshare(&self, request: &ReshareRequest) -> Result<Wallet, ClientError> {
+        self.ask(Operation::Reshare, request.bytes().to_vec()).await
     }
 
     /// Asks what a wallet is.

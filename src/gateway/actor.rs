@@ -11,6 +11,7 @@ use super::GatewaySettings;
 use super::desk::Desk;
 use super::native::{self, Rooms};
 use super::queue::{self, Queue, Shared};
+use super::reshare;
 use crate::nats::Connection;
 
 /// What the gateway takes.
@@ -88,6 +89,8 @@ impl Actor for GatewayActor {
                 let shared = Arc::clone(&state.shared);
                 state.spawn(&myself, queue::serve(shared, queue, room, stopped.clone()));
             }
+            let (shared, room) = (Arc::clone(&state.shared), settings.keygen_in_flight);
+            state.spawn(&myself, reshare::serve(shared, room, stopped.clone()));
         }
         if settings.native {
             let rooms = Rooms::new(settings.keygen_in_flight, settings.signing_in_flight);

@@ -13,14 +13,15 @@ use crate::ids::{ClusterId, NodeId, Scheme, Threshold, WalletId};
 use crate::keygen::{Generated, KeygenMsg};
 use crate::keys::DerivationPath;
 use crate::metrics::{Kind, Recorder};
-use crate::node::ask;
+use crate::node::{RESHARE_ATTEMPTS, ask};
 use crate::registry::View;
+use crate::reshare::{ReshareMsg, Reshared};
 use crate::session::CryptoPool;
 use crate::signing::{Signed, SigningMsg};
 use crate::supervision::Address;
 use crate::transport::broker::Connection;
 use crate::wallet::WalletCertificate;
-use crate::wire::request::{KeygenRequest, SignRequest};
+use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 
 /// What a request may take beyond its own deadline before its caller stops waiting.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
@@ -40,6 +41,8 @@ pub struct Desk {
     pub keygen: Address<KeygenMsg>,
     /// Signing.
     pub signing: Address<SigningMsg>,
+    /// Resharing.
+    pub reshare: Address<ReshareMsg>,
     /// The membership as this node sees it.
     pub views: watch::Receiver<Arc<View>>,
     /// The broker as the links reach it.
@@ -48,6 +51,8 @@ pub struct Desk {
     pub pool: CryptoPool,
     /// How long a key generation may take.
     pub keygen_deadline: Duration,
+    /// How long a reshare may take.
+    pub reshare_deadline: Duration,
     /// How long a signing may take.
     pub signing_deadline: Duration,
     /// When the node was started.
@@ -69,6 +74,13 @@ impl Desk {
         let (kind, limit) = (Kind::Sign(Some(request.scheme())), self.signing_deadline + GRACE);
         let work = ask(&self.signing, limit, |reply| SigningMsg::Sign { request, reply });
         self.recorder.measured(kind, work).await
+    }
+
+    /// Deals keys of a wallet anew.
+    pub(super) async fn reshare(&self, request: ReshareRequest) -> Result<Reshared, Failure> {
+        let limit = self.reshare_deadline * RESHARE_ATTEMPTS + GRACE;
+        let work = ask(&self.reshare, limit, |reply| ReshareMsg::Reshare { request, reply });
+        self.recorder.measured(Kind::Reshare, work).await
     }
 
     /// A request for which no work is done.

@@ -7,6 +7,8 @@
 //!                     │         └─▶ mpc (result, acknowledged by the server) ──▶ acknowledge the request
 //!                     └── not now: give it back
 //!
+//!  mpc:reshare ─▶ reshare, on one of the nodes that hold the wallet ─▶ mpc (result)
+//!
 //!  quorate.<cluster>.v1.<operation> ─▶ native ─▶ the node's actors ─▶ reply
 //! ```
 //!
@@ -21,6 +23,7 @@ mod answer;
 mod desk;
 mod native;
 mod queue;
+mod reshare;
 mod streams;
 
 pub use actor::{GatewayActor, GatewayArgs, GatewayMsg, GatewaySnapshot};

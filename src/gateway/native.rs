@@ -26,7 +26,7 @@ use crate::wire::native::{
     Answer, DeriveQuery, DerivedKey, Key, MAX_ANSWER_BYTES, NodeStatus, Operation, PeerReport, Signed, Wallet,
     WalletQuery,
 };
-use crate::wire::request::{KeygenRequest, SignRequest};
+use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 
 /// What the subjects begin with on which clients take answers: `_INBOX.` and `_INBOX_<name>.` among them.
 const INBOX: &str = "_INBOX";
@@ -118,6 +118,7 @@ impl Stream for Questions {
 /// How many requests of each kind are at work at a time.
 pub(super) struct Rooms {
     keygen: Arc<Semaphore>,
+    reshare: Arc<Semaphore>,
     sign: Arc<Semaphore>,
     query: Arc<Semaphore>,
 }
@@ -125,13 +126,14 @@ pub(super) struct Rooms {
 impl Rooms {
     pub(super) fn new(keygen: usize, sign: usize) -> Self {
         let room = |places| Arc::new(Semaphore::new(places));
-        Self { keygen: room(keygen), sign: room(sign), query: room(MAX_QUERIES) }
+        Self { keygen: room(keygen), reshare: room(keygen), sign: room(sign), query: room(MAX_QUERIES) }
     }
 
     fn of(&self, operation: Operation) -> Arc<Semaphore> {
         Arc::clone(match operation {
             Operation::Keygen => &self.keygen,
             Operation::Sign => &self.sign,
+            Operation::Reshare => &self.reshare,
             Operation::Wallet | Operation::Derive | Operation::Status => &self.query,
         })
     }
@@ -142,6 +144,7 @@ const fn kind(operation: Operation) -> Option<Kind> {
     match operation {
         Operation::Keygen => Some(Kind::Keygen),
         Operation::Sign => Some(Kind::Sign(None)),
+        Operation::Reshare => Some(Kind::Reshare),
         Operation::Wallet | Operation::Derive | Operation::Status => None,
     }
 }
@@ -169,6 +172,7 @@ async fn answer(desk: &Desk, operation: Operation, question: &[u8]) -> Vec<u8> {
     match operation {
         Operation::Keygen => encode(keygen(desk, question).await),
         Operation::Sign => encode(sign(desk, question).await),
+        Operation::Reshare => encode(reshare(desk, question).await),
         Operation::Wallet => encode(wallet(desk, question).await),
         Operation::Derive => encode(derived(desk, question).await),
         Operation::Status => encode(Ok(status(desk))),
@@ -215,6 +219,13 @@ async fn sign(desk: &Desk, question: &[u8]) -> Result<Signed, Failure> {
         },
         session: signed.session.map(|session| session.to_string()),
     })
+}
+
+async fn reshare(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {
+    let request = ReshareRequest::parse(question)
+        .map_err(|error| desk.refused(Kind::Reshare, Failure::new(error.code(), error.to_string())))?;
+    let reshared = desk.reshare(request).await?;
+    Ok(wallet_of(reshared.certificate.record(), reshared.fresh))
 }
 
 async fn wallet(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {

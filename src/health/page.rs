@@ -18,6 +18,7 @@ use crate::ids::NodeId;
 use crate::keygen::KeygenSnapshot;
 use crate::metrics::Recorder;
 use crate::pairing::PairingSnapshot;
+use crate::reshare::ReshareSnapshot;
 use crate::signing::SigningSnapshot;
 use crate::storage::StorageSnapshot;
 use crate::transport::TransportSnapshot;
@@ -92,19 +93,20 @@ fn peers(page: &mut Page<'_>, seen: &Seen) {
 }
 
 fn actors(page: &mut Page<'_>, seen: &Seen) {
-    let Actors { storage, transport, pairing, keygen, signing, gateway } = &seen.actors;
+    let Actors { storage, transport, pairing, keygen, signing, reshare, gateway } = &seen.actors;
     let answers = [
         ("storage", storage.is_some()),
         ("transport", transport.is_some()),
         ("pairing", pairing.is_some()),
         ("keygen", keygen.is_some()),
         ("signing", signing.is_some()),
+        ("reshare", reshare.is_some()),
         ("gateway", gateway.is_some()),
     ];
     let answers = answers.into_iter().filter(|&(actor, _)| actor != "gateway" || seen.gateway);
     let answers = answers.map(|(actor, answers)| (one("actor", actor), u64::from(answers)));
     page.show_each("actor_answers", "Whether an actor answered in time; without, its numbers are missing", answers);
-    sessions(page, keygen.as_ref(), signing.as_ref());
+    sessions(page, keygen.as_ref(), signing.as_ref(), reshare.as_ref());
     if let Some(storage) = storage {
         store(page, storage);
     }
@@ -123,7 +125,12 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
     }
 }
 
-fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Option<&SigningSnapshot>) {
+fn sessions(
+    page: &mut Page<'_>,
+    keygen: Option<&KeygenSnapshot>,
+    signing: Option<&SigningSnapshot>,
+    reshare: Option<&ReshareSnapshot>,
+) {
     let kind = |kind: &str| one("kind", kind);
     let ends = |of: &str, done: u64, aborted: u64| {
         let of = of.to_owned();
@@ -132,10 +139,12 @@ fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Optio
     };
     let made = keygen.map(|keygen| ends("keygen", keygen.activated, keygen.aborted));
     let signed = signing.map(|signing| ends("signing", signing.signed, signing.aborted));
+    let reshared = reshare.map(|reshare| ends("reshare", reshare.reshared, reshare.aborted));
     let help = "Runs of protocols that this node took part in, by what became of them";
-    page.count_each("sessions", help, made.into_iter().chain(signed).flatten());
+    page.count_each("sessions", help, made.into_iter().chain(signed).chain(reshared).flatten());
     let causes = keygen.map(|keygen| ("keygen", &keygen.causes));
     let causes = causes.into_iter().chain(signing.map(|signing| ("signing", &signing.causes)));
+    let causes = causes.chain(reshare.map(|reshare| ("reshare", &reshare.causes)));
     let aborts = causes.flat_map(|(kind, causes)| {
         causes.iter().map(move |(code, culprit, aborts)| {
             // An empty label is the same as none.
@@ -149,10 +158,15 @@ fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Optio
     let running = [
         keygen.map(|keygen| (kind("keygen"), keygen.running.len())),
         signing.map(|signing| (kind("signing"), signing.sessions.len())),
+        reshare.map(|reshare| (kind("reshare"), reshare.running.len())),
     ];
     page.show_each("sessions_running", "Runs of protocols at work", running.into_iter().flatten());
     if let Some(keygen) = keygen {
         page.show("wallets_unsettled", "Wallets with pending shares that are not settled", keygen.unsettled.len());
+    }
+    if let Some(reshare) = reshare {
+        page.show("reshares_unsettled", "Wallets with a reshare that is not settled", reshare.unsettled.len());
+        page.show("reshares_to_tell", "Wallets of which not everybody is known to know the latest", reshare.to_tell);
     }
     if let Some(signing) = signing {
         page.show("signing_requests_running", "Requests for signatures at work", signing.requests);

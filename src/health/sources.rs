@@ -8,6 +8,7 @@ use crate::gateway::{GatewayMsg, GatewaySnapshot};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::Addresses;
 use crate::pairing::{PairingMsg, PairingSnapshot};
+use crate::reshare::{ReshareMsg, ReshareSnapshot};
 use crate::signing::{SigningMsg, SigningSnapshot};
 use crate::storage::{StorageMsg, StorageSnapshot};
 use crate::supervision::Address;
@@ -24,20 +25,22 @@ pub(super) struct Actors {
     pub pairing: Option<PairingSnapshot>,
     pub keygen: Option<KeygenSnapshot>,
     pub signing: Option<SigningSnapshot>,
+    pub reshare: Option<ReshareSnapshot>,
     pub gateway: Option<GatewaySnapshot>,
 }
 
 /// Asks all at once.
 pub(super) async fn observe(to: &Addresses) -> Actors {
-    let (storage, transport, pairing, keygen, signing, gateway) = tokio::join!(
+    let (storage, transport, pairing, keygen, signing, reshare, gateway) = tokio::join!(
         ask(&to.storage, |reply| StorageMsg::Snapshot { reply }),
         ask(&to.transport, TransportMsg::Snapshot),
         ask(&to.pairing, PairingMsg::Snapshot),
         ask(&to.keygen, KeygenMsg::Snapshot),
         ask(&to.signing, SigningMsg::Snapshot),
+        ask(&to.reshare, ReshareMsg::Snapshot),
         ask(&to.gateway, GatewayMsg::Snapshot),
     );
-    Actors { storage, transport, pairing, keygen, signing, gateway }
+    Actors { storage, transport, pairing, keygen, signing, reshare, gateway }
 }
 
 async fn ask<M: Message, T: Send + 'static>(

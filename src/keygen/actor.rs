@@ -14,6 +14,7 @@ use crate::error::{Code, Failure};
 use crate::ids::{SheetHash, WalletId};
 use crate::protocol::keygen::KeygenOutput;
 use crate::registry::View;
+use crate::session::Answering;
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
 use crate::session::{Aborted, Answering, Causes, Intake, SessionEnd, Sessions};
@@ -268,8 +269,13 @@ impl KeygenState {
                 }
                 self.sessions.route(session, from, body, credit);
             }
-            // Signing gets these.
-            PeerMessage::SigningQuery { .. } | PeerMessage::SigningReply { .. } => {}
+            // The transport gives these to signing and to resharing.
+            PeerMessage::SigningQuery { .. }
+            | PeerMessage::SigningReply { .. }
+            | PeerMessage::ReshareQuery { .. }
+            | PeerMessage::ReshareReply { .. }
+            | PeerMessage::Reshared { .. }
+            | PeerMessage::KnowsReshared { .. } => {}
         }
     }
 

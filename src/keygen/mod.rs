@@ -14,10 +14,8 @@
 //! and it sets the share aside and frees the name.
 
 mod actor;
-mod commit;
 mod committing;
 mod coordinate;
-mod pending;
 mod prepare;
 mod resolution;
 mod run;
@@ -27,9 +25,6 @@ mod tests;
 mod work;
 
 pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
-pub use commit::Commit;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use pending::Pending;
 pub use prepare::KeygenArgs;
 pub use resolution::{Resolution, Verdict};
 

@@ -9,7 +9,7 @@ use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::session::SheetContext;
 use crate::wallet::WalletCertificate;
-use crate::wire::message::KeygenOutcome;
+use crate::wire::message::PendingOutcome;
 
 /// What a task that the actor started reports.
 pub struct TaskDone(pub(super) Work);
@@ -51,6 +51,6 @@ pub(super) enum Work {
         to: NodeId,
         wallet: WalletId,
         session: SheetHash,
-        outcome: KeygenOutcome,
+        outcome: PendingOutcome,
     },
 }

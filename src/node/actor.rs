@@ -20,6 +20,7 @@ use crate::nats;
 use crate::pairing::{Banned, PairingActor, PairingArgs, PairingMsg};
 use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryActor, RegistryArgs, RegistryMsg, View};
+use crate::reshare::{ReshareActor, ReshareArgs, ReshareMsg};
 use crate::session::CryptoPool;
 use crate::signing::{SigningActor, SigningArgs, SigningMsg};
 use crate::storage::{StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts};
@@ -83,6 +84,8 @@ pub struct Addresses {
     pub keygen: Address<KeygenMsg>,
     /// Signing.
     pub signing: Address<SigningMsg>,
+    /// Resharing.
+    pub reshare: Address<ReshareMsg>,
     /// The links.
     pub transport: Address<TransportMsg>,
     /// The clients, if any are served over a broker.
@@ -114,6 +117,8 @@ pub enum ChildName {
     Keygen,
     /// Signing.
     Signing,
+    /// Resharing.
+    Reshare,
     /// The links.
     Transport,
     /// The clients.
@@ -138,11 +143,13 @@ pub struct NodeState {
     addresses: Addresses,
     views: Arc<ViewWatch>,
     keygen_writes: Arc<RwLock<()>>,
+    reshare_writes: Arc<RwLock<()>>,
     storage: Child<StorageMsg>,
     registry: Child<RegistryMsg>,
     pairing: Child<PairingMsg>,
     keygen: Child<KeygenMsg>,
     signing: Child<SigningMsg>,
+    reshare: Child<ReshareMsg>,
     transport: Child<TransportMsg>,
     gateway: Child<GatewayMsg>,
     health: Child<HealthMsg>,
@@ -180,6 +187,7 @@ impl Actor for NodeActor {
             pairing: Child::new(addresses.pairing.clone(), restarts, stuck_after),
             keygen: Child::new(addresses.keygen.clone(), restarts, stuck_after),
             signing: Child::new(addresses.signing.clone(), restarts, stuck_after),
+            reshare: Child::new(addresses.reshare.clone(), restarts, stuck_after),
             transport: Child::new(addresses.transport.clone(), restarts, stuck_after),
             gateway: Child::new(addresses.gateway.clone(), restarts, stuck_after),
             health: Child::new(addresses.health.clone(), endless, stuck_after),
@@ -187,6 +195,7 @@ impl Actor for NodeActor {
             started: Instant::now(),
             views: Arc::new(ViewWatch(views)),
             keygen_writes: Arc::new(RwLock::new(())),
+            reshare_writes: Arc::new(RwLock::new(())),
             args,
             addresses,
             stopping: false,
@@ -198,6 +207,7 @@ impl Actor for NodeActor {
             ChildName::Pairing,
             ChildName::Keygen,
             ChildName::Signing,
+            ChildName::Reshare,
             ChildName::Transport,
             ChildName::Gateway,
             ChildName::Health,
@@ -266,6 +276,7 @@ impl NodeState {
             () if self.pairing.is(cell) => ChildName::Pairing,
             () if self.keygen.is(cell) => ChildName::Keygen,
             () if self.signing.is(cell) => ChildName::Signing,
+            () if self.reshare.is(cell) => ChildName::Reshare,
             () if self.transport.is(cell) => ChildName::Transport,
             () if self.gateway.is(cell) => ChildName::Gateway,
             () if self.health.is(cell) => ChildName::Health,
@@ -281,6 +292,7 @@ impl NodeState {
             (ChildName::Pairing, self.pairing.holds_thread()),
             (ChildName::Keygen, self.keygen.holds_thread()),
             (ChildName::Signing, self.signing.holds_thread()),
+            (ChildName::Reshare, self.reshare.holds_thread()),
             (ChildName::Transport, self.transport.holds_thread()),
             (ChildName::Gateway, self.gateway.holds_thread()),
             (ChildName::Health, self.health.holds_thread()),
@@ -296,6 +308,7 @@ impl NodeState {
             ChildName::Pairing => (self.pairing.join().await, self.pairing.failed()),
             ChildName::Keygen => (self.keygen.join().await, self.keygen.failed()),
             ChildName::Signing => (self.signing.join().await, self.signing.failed()),
+            ChildName::Reshare => (self.reshare.join().await, self.reshare.failed()),
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
             ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
             ChildName::Health => (self.health.join().await, self.health.failed()),
@@ -337,6 +350,10 @@ impl NodeState {
                 self.signing.start(SigningActor, self.signing_args(), supervisor).await?;
                 self.show_view(&self.addresses.signing).await;
             }
+            ChildName::Reshare => {
+                self.reshare.start(ReshareActor, self.reshare_args(), supervisor).await?;
+                self.show_view(&self.addresses.reshare).await;
+            }
             ChildName::Transport => {
                 self.transport.start(TransportActor, self.transport_args(), supervisor).await?;
                 let _ = to.pairing.cast(PairingMsg::Announce);
@@ -371,6 +388,7 @@ impl NodeState {
         let listeners: Vec<Arc<dyn Deliver<Arc<View>>>> = vec![
             Arc::new(self.addresses.keygen.clone()),
             Arc::new(self.addresses.signing.clone()),
+            Arc::new(self.addresses.reshare.clone()),
             Arc::clone(&self.views) as Arc<dyn Deliver<Arc<View>>>,
         ];
         RegistryArgs {
@@ -394,7 +412,10 @@ impl NodeState {
             clock: self.args.clock,
             deadline: self.args.settings.pair_setup_deadline,
             registry: Arc::new(self.addresses.registry.clone()) as Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
-            signing: Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
+            users: vec![
+                Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
+                Arc::new(self.addresses.reshare.clone()),
+            ],
             myself: self.addresses.pairing.clone(),
         }
     }
@@ -440,6 +461,26 @@ impl NodeState {
         }
     }
 
+    fn reshare_args(&self) -> ReshareArgs {
+        let settings = &self.args.settings;
+        ReshareArgs {
+            cluster: settings.cluster.clone(),
+            identity: Arc::clone(&self.args.identity),
+            peers: Arc::clone(&self.args.peers),
+            policy: Arc::clone(&self.args.policy),
+            transport: self.addresses.transport.clone(),
+            storage: self.storage_handle(),
+            pairing: self.addresses.pairing.clone(),
+            pool: self.args.pool.clone(),
+            clock: self.args.clock,
+            deadline: settings.reshare_deadline,
+            resolve_every: settings.resolve_every,
+            max_concurrent: settings.max_reshare,
+            myself: self.addresses.reshare.clone(),
+            writes: Arc::clone(&self.reshare_writes),
+        }
+    }
+
     fn transport_args(&self) -> TransportArgs {
         let (to, me) = (&self.addresses, self.args.identity.id());
         TransportArgs {
@@ -452,12 +493,14 @@ impl NodeState {
                 keygen: Arc::new(to.keygen.clone()),
                 signing: Arc::new(to.signing.clone()),
                 pairing: Arc::new(to.pairing.clone()),
+                reshare: Arc::new(to.reshare.clone()),
             },
             listeners: vec![
                 Arc::new(to.registry.clone()),
                 Arc::new(to.pairing.clone()),
                 Arc::new(to.keygen.clone()),
                 Arc::new(to.signing.clone()),
+                Arc::new(to.reshare.clone()),
             ],
             config: self.args.settings.link,
             forgery: self.args.forgery.clone(),
@@ -488,10 +531,12 @@ impl NodeState {
             threshold: self.args.settings.threshold,
             keygen: to.keygen.clone(),
             signing: to.signing.clone(),
+            reshare: to.reshare.clone(),
             views: self.views.0.subscribe(),
             links: self.args.broker.connection(),
             pool: self.args.pool.clone(),
             keygen_deadline: self.args.settings.keygen_deadline,
+            reshare_deadline: self.args.settings.reshare_deadline,
             signing_deadline: self.args.settings.signing_deadline,
             started: self.started,
             recorder: self.recorder.clone(),
@@ -510,9 +555,12 @@ impl NodeState {
         if self.args.gateway.is_some() && to.gateway.call(drain, GatewayMsg::Drain).await.is_err() {
             tracing::warn!("clients' requests were not answered in time; other nodes get them");
         }
-        let (signing, keygen) =
-            tokio::join!(to.signing.call(drain, SigningMsg::Drain), to.keygen.call(drain, KeygenMsg::Drain));
-        if signing.is_err() || keygen.is_err() {
+        let (signing, keygen, reshare) = tokio::join!(
+            to.signing.call(drain, SigningMsg::Drain),
+            to.keygen.call(drain, KeygenMsg::Drain),
+            to.reshare.call(drain, ReshareMsg::Drain)
+        );
+        if signing.is_err() || keygen.is_err() || reshare.is_err() {
             tracing::warn!("running work did not end in time; it is aborted");
         }
         if to.registry.call(ASK, RegistryMsg::Resign).await.is_err() {
@@ -521,6 +569,7 @@ impl NodeState {
         self.gateway.stop(STOP).await;
         self.signing.stop(STOP).await;
         self.keygen.stop(STOP).await;
+        self.reshare.stop(STOP).await;
         self.pairing.stop(STOP).await;
         self.transport.stop(STOP).await;
         self.registry.stop(STOP).await;

@@ -6,6 +6,7 @@
 //!       ├─ pairing          pair setups and bans ── session:<id>
 //!       ├─ keygen           new wallets ─────────── session:<id>
 //!       ├─ signing          signatures ──────────── session:<id>
+//!       ├─ reshare          other committees ────── session:<id>
 //!       ├─ transport        the broker ──────────── link:<peer>
 //!       ├─ gateway          the clients, where they come over a broker
 //!       └─ health           health and metrics over HTTP
@@ -16,6 +17,6 @@ mod handle;
 mod settings;
 
 pub use actor::{Addresses, Gateway, NodeActor, NodeArgs, NodeMsg};
-pub(crate) use handle::ask;
 pub use handle::{NodeHandle, StartError};
+pub(crate) use handle::{RESHARE_ATTEMPTS, ask};
 pub use settings::Settings;

@@ -22,6 +22,8 @@ pub struct Settings {
     pub signing_deadline: Duration,
     /// How long a key generation may take, its commit included.
     pub keygen_deadline: Duration,
+    /// How long a reshare may take, its commit included.
+    pub reshare_deadline: Duration,
     /// How long a pair setup may take.
     pub pair_setup_deadline: Duration,
     /// How often members are asked again about a pending share.
@@ -32,6 +34,8 @@ pub struct Settings {
     pub max_signing: usize,
     /// The most key generations at a time.
     pub max_keygen: usize,
+    /// The most reshares at a time.
+    pub max_reshare: usize,
     /// What signing does when a peer fails.
     pub on_peer_failure: OnPeerFailure,
     /// Heartbeats, handshakes and budgets of the links.
@@ -54,11 +58,13 @@ impl Settings {
             chain_code: None,
             signing_deadline: Duration::from_secs(30),
             keygen_deadline: Duration::from_secs(30),
+            reshare_deadline: Duration::from_secs(30),
             pair_setup_deadline: Duration::from_secs(60),
             resolve_every: Duration::from_secs(2),
             lease_ttl: Duration::from_secs(6),
             max_signing: 256,
             max_keygen: 32,
+            max_reshare: 32,
             on_peer_failure: OnPeerFailure::default(),
             link: LinkConfig::default(),
             restarts: RestartLimit {
@@ -78,11 +84,13 @@ impl Settings {
             chain_code: config.cluster.chain_code,
             signing_deadline: config.signing.deadline,
             keygen_deadline: config.keygen.deadline,
+            reshare_deadline: config.keygen.deadline,
             pair_setup_deadline: config.pairing.deadline,
             lease_ttl: config.discovery.lease_ttl,
             drain: config.drain,
             max_signing: config.signing.max_concurrent,
             max_keygen: config.keygen.max_concurrent,
+            max_reshare: config.keygen.max_concurrent,
             on_peer_failure: match config.on_peer_failure {
                 config::OnPeerFailure::Abort => OnPeerFailure::Abort,
                 config::OnPeerFailure::Retry => OnPeerFailure::Retry,

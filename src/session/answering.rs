@@ -28,7 +28,14 @@ impl Answering {
     }
 
     /// All of them.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.0.values().sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }

@@ -242,6 +242,12 @@ impl<O: Send + 'static> Sessions<O> {
         self.ended.insert(session);
     }
 
+    /// Whether an event is about one of these sessions.
+    #[must_use]
+    pub fn supervises(&self, event: &SupervisionEvent) -> bool {
+        event.actor_id().is_some_and(|actor| self.by_actor.contains_key(&actor))
+    }
+
     /// Takes note of a supervision event. If a session's actor is gone, joins it; if it will not have reported its end,
     /// tells the other participants and says which one it was.
     pub async fn gone(&mut self, event: SupervisionEvent) -> Option<Arc<SheetContext>> {

@@ -296,6 +296,7 @@ impl SigningState {
                 }
             }
             Work::Relaunch(key) => self.launch(myself, &key),
+            Work::Renewed { key, result } => self.renewed(myself, &key, result),
             Work::Overdue { key, deadline_ms } => self.overdue(&key, deadline_ms),
             Work::Built { sheet, result } => self.built(myself, sheet, result).await,
             Work::Admitted { session, result } => self.admitted(myself, session, result),

@@ -13,7 +13,7 @@ use super::{OnPeerFailure, SigningMsg};
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
-use crate::ids::{ClusterId, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
+use crate::ids::{ClusterId, Generation, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
 use crate::pairing::PairingMsg;
 use crate::policy::Policy;
@@ -30,7 +30,7 @@ use crate::session::{CryptoPool, Engine, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
-use crate::wallet::{WalletCertificate, certificate_key, pending_key, share_key};
+use crate::wallet::{WalletCertificate, certificate_key, pending_key, resharing_key, share_key};
 use crate::wire::message::Service;
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::Task;
@@ -38,6 +38,8 @@ use crate::wire::sheet::Task;
 /// How long a request waits for a wallet that is pending here: longer than members take to ask each other about one
 /// (`resolve_every`, 2 s), and less than messages wait for a session to be announced.
 const PENDING_FOR: Duration = Duration::from_secs(4);
+/// How often a wallet may be reshared while a request for it is read in.
+const SWITCHES: usize = 3;
 /// How often it looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -176,8 +178,23 @@ impl Desk {
         Ok(Authentic { request, known })
     }
 
-    /// Reads all that an authentic request needs.
-    async fn read(&self, authentic: Authentic) -> Result<Prepared, Failure> {
+    /// Reads all that an authentic request needs. Where the wallet was reshared since its certificate was read, its share is
+    /// gone: then this reads again what the wallet is.
+    async fn read(&self, mut authentic: Authentic) -> Result<Prepared, Failure> {
+        for _ in 0..SWITCHES {
+            match self.try_read(authentic).await? {
+                Ok(prepared) => return Ok(prepared),
+                Err(request) => {
+                    self.wallets.forget(request.wallet());
+                    authentic = Authentic { request, known: None };
+                }
+            }
+        }
+        Err(not_found(authentic.request.scheme()))
+    }
+
+    /// As [`Desk::read`]; gives the request back where there is no share of the key.
+    async fn try_read(&self, authentic: Authentic) -> Result<Result<Prepared, SignRequest>, Failure> {
         let Authentic { request, known } = authentic;
         let key = RequestKey { wallet: request.wallet().clone(), request: request.request_id().clone() };
         let (request, certificate, derived) = match known {
@@ -196,8 +213,34 @@ impl Desk {
         let [stored, share] = self.args.storage.get_all(records).await.map_err(|e| storage_failure(&e))?;
         let content = request.content_hash();
         let admission = admit(stored.as_ref().map(SecretBytes::expose), &content).map_err(|_| corrupt())?;
-        let share = share.ok_or_else(|| not_found(scheme))?;
-        Ok(Prepared { request, content, key, certificate, derived, share, admission })
+        let Some(share) = share else { return Ok(Err(request)) };
+        Ok(Ok(Prepared { request, content, key, certificate, derived, share, admission }))
+    }
+
+    /// As [`Desk::prepare`], for a request that another node knows a later generation of the key for, or an earlier one.
+    pub(super) async fn prepare_again(&self, request: SignRequest) -> Result<Prepared, Failure> {
+        self.wallets.forget(request.wallet());
+        self.read(Authentic { request, known: None }).await
+    }
+
+    /// Waits a moment for a wallet's reshare that is pending here, if a session is for the generation after it.
+    async fn caught_up(&self, sheet: &SheetContext, mut prepared: Prepared) -> Result<Prepared, Failure> {
+        let Task::Sign { scheme, generation, .. } = &sheet.sheet.task else { return Ok(prepared) };
+        let until = Instant::now() + PENDING_FOR;
+        loop {
+            let is_behind = prepared.certificate.record().key(*scheme).is_some_and(|key| key.generation < *generation);
+            if !is_behind {
+                return Ok(prepared);
+            }
+            let pending = self.args.storage.get(Family::Shares, resharing_key(&prepared.key.wallet)).await;
+            let is_pending = pending.map_err(|error| storage_failure(&error))?.is_some();
+            // Taking effect is one write: what was not pending before has done so now, or never will.
+            prepared = self.prepare_again(prepared.request).await?;
+            if !is_pending || Instant::now() >= until {
+                return Ok(prepared);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// As [`Desk::prepare`], for a client of this node. An answer that is stored already, perhaps by a participant without
@@ -233,7 +276,8 @@ impl Desk {
         let until = Instant::now() + PENDING_FOR;
         loop {
             // Becoming active is one write: what was not pending before has its certificate now, or never.
-            let pending = storage.get(Family::Shares, pending_key(wallet)).await?.is_some();
+            let names = [pending_key(wallet), resharing_key(wallet)].map(|name| (Family::Shares, name));
+            let pending = storage.get_all(names).await?.iter().any(Option::is_some);
             let certificate = storage.get(Family::Wallets, certificate_key(wallet)).await?;
             if certificate.is_some() || !pending || Instant::now() >= until {
                 return Ok(certificate);
@@ -255,6 +299,7 @@ impl Desk {
         let forged = Refusal { code: Code::Internal, answer: None, genuine: false };
         let (sheet, authentic) = checked.map_err(|_| forged)??;
         let prepared = self.read(authentic).await?;
+        let prepared = self.caught_up(&sheet, prepared).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
                 // What others are told stands for ever: no power cut may take it back.
@@ -401,7 +446,8 @@ fn ecdsa_party(
     pairs: BTreeMap<PartyIndex, Arc<PairState>>,
 ) -> Result<EcdsaSigning, Code> {
     let digest = prepared.request.message().try_into().map_err(|_| Code::MsgValidation)?;
-    let wallet = wallet_context(prepared);
+    let key = prepared.certificate.record().key(Scheme::Ecdsa).ok_or(Code::KeyNotFound)?;
+    let wallet = wallet_context(&prepared.key.wallet, key.generation);
     EcdsaSigning::new(context, &prepared.share()?, pairs, &prepared.derived, &wallet, digest)
         .map_err(|error| error.code())
 }
@@ -415,10 +461,8 @@ fn frost_party(context: RunContext, prepared: &Prepared) -> Result<FrostSigning,
 }
 
 /// What binds an engine's run to the wallet and the generation of its key.
-fn wallet_context(prepared: &Prepared) -> Vec<u8> {
-    let generation =
-        prepared.certificate.record().key(prepared.request.scheme()).map_or(0, |record| record.generation.0);
-    [&generation.to_be_bytes()[..], prepared.key.wallet.as_str().as_bytes()].concat()
+pub(crate) fn wallet_context(wallet: &WalletId, generation: Generation) -> Vec<u8> {
+    [&generation.0.to_be_bytes()[..], wallet.as_str().as_bytes()].concat()
 }
 
 fn not_found(scheme: Scheme) -> Failure {

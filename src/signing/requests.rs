@@ -110,6 +110,10 @@ pub(super) enum Next {
         without: Vec<NodeId>,
         pause_ms: u64,
     },
+    /// Read in again what the wallet is, after a pause, and try again.
+    Renew {
+        pause_ms: u64,
+    },
     Fail,
 }
 
@@ -136,6 +140,8 @@ pub(super) fn after_abort(
     match aborted.code {
         // A participant runs the same request for another coordinator: its answer will be there soon.
         Code::SessionDuplicate | Code::Superseded => Next::Retry { without, pause_ms },
+        // The wallet is being reshared, and the nodes learn of it one after the other.
+        Code::SessionStale => Next::Renew { pause_ms },
         // Nobody's fault, and a fresh session has fresh randomness.
         Code::PeerUnavailable
         | Code::SessionTimeout
@@ -252,6 +258,7 @@ mod tests {
             (Code::RequestConflict, &[2], Retry, Next::Fail),
             (Code::SessionDuplicate, &[2], Abort, retry(&[9], 50)),
             (Code::Superseded, &[2], Abort, retry(&[9], 50)),
+            (Code::SessionStale, &[2], Abort, Next::Renew { pause_ms: 50 }),
         ] {
             assert_eq!(after_abort(&aborted(code, culprits), &coordination(1, 1000), mode, 0), expected, "{code}");
         }

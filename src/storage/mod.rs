@@ -102,6 +102,15 @@ pub enum StorageMsg {
         /// Where it is acknowledged.
         reply: Reply<()>,
     },
+    /// Have what was deleted under a prefix leave the files too.
+    Purge {
+        /// The family.
+        family: Family,
+        /// The prefix.
+        prefix: Vec<u8>,
+        /// Acknowledged when it has.
+        reply: Reply<()>,
+    },
     /// Tell the state.
     Snapshot {
         /// Where it goes.

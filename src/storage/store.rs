@@ -207,15 +207,30 @@ impl Store {
             write_header(&self.db, &self.options, new, &store_key)
         })?;
 
+        self.compact(header_column(&self.db)?, None, None)
+    }
+
+    /// Has everything that was deleted under a prefix leave the files too: what is in memory is written down, and the
+    /// files that hold the prefix are written anew.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn purge(&self, family: Family, prefix: &[u8]) -> Result<(), StorageError> {
+        let column = self.column(family)?;
+        self.compact(column, Some(prefix), after_prefix(prefix).as_deref())
+    }
+
+    /// Writes down what is in memory, of all families, so that the log of writes goes, and then the files anew that hold
+    /// a range of `column`.
+    fn compact(&self, column: &ColumnFamily, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<(), StorageError> {
         let writing = |error: rocksdb::Error| StorageError::writing(&error);
-        let column = header_column(&self.db)?;
         let columns: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
         let mut columns = columns?;
-        columns.push(column);
+        columns.push(header_column(&self.db)?);
         self.db.flush_cfs_opt(&columns, &FlushOptions::default()).map_err(writing)?;
         let mut compaction = CompactOptions::default();
         compaction.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        self.db.compact_range_cf_opt(column, None::<&[u8]>, None::<&[u8]>, &compaction);
+        self.db.compact_range_cf_opt(column, from, to, &compaction);
         self.db.wait_for_compact(&WaitForCompactOptions::default()).map_err(writing)
     }
 
@@ -255,6 +270,15 @@ impl Store {
     fn column(&self, family: Family) -> Result<&ColumnFamily, StorageError> {
         self.db.cf_handle(family.as_str()).ok_or_else(|| damaged("a family is missing"))
     }
+}
+
+/// The first key after all those with a prefix; none where there is no such key.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte < u8::MAX)?;
+    let mut after = prefix.get(..=last)?.to_vec();
+    let byte = after.last_mut()?;
+    *byte = byte.checked_add(1)?;
+    Some(after)
 }
 
 /// Where an operation goes, and the sealed value that it puts, if it does not delete.

@@ -85,7 +85,12 @@ impl Puppet {
             secret: Arc::new(args.identity.link_secret()),
             peers: args.peers.members().iter().filter(|m| m.id != me).map(|m| (m.id, m.key)).collect(),
             broker: Arc::clone(&args.broker),
-            services: Services { keygen: Arc::clone(&service), signing: Arc::clone(&service), pairing: service },
+            services: Services {
+                keygen: Arc::clone(&service),
+                signing: Arc::clone(&service),
+                reshare: Arc::clone(&service),
+                pairing: service,
+            },
             listeners: vec![Arc::new(LinkWatch(links))],
             config: args.settings.link,
             forgery: Forgery::default(),

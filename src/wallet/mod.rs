@@ -3,12 +3,24 @@
 //! Nothing about a wallet rests on a discovery service or on one node's word. Its keys, committees, thresholds,
 //! generations and chain code stand in the [`WalletRecord`]; the record counts only with the signature of every member,
 //! which is the [`WalletCertificate`].
+//!
+//! A reshare makes a successor of the record: same wallet, same chain code, same keys, and each reshared key of the next
+//! generation, with its new committee. Its certificate needs a [proof](proof_message) besides, made by each reshared key
+//! itself.
 
 mod certificate;
+mod commit;
+mod pending;
+mod proof;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use certificate::{RECORD_DOMAIN, WalletCertificate, members};
-pub use record::{KeyRecord, MAX_RECORD_BYTES, WalletRecord};
+pub use commit::Commit;
+pub(crate) use pending::Pending;
+pub use proof::proof_message;
+pub use record::{KeyRecord, MAX_RECORD_BYTES, NextKey, WalletRecord};
 
 use crate::error::Code;
 use crate::ids::{Generation, NodeId, Scheme, SheetHash, WalletId};
@@ -26,6 +38,9 @@ pub enum WalletError {
     /// A member's signature is missing or does not verify.
     #[error("the wallet record lacks a valid signature of {0}")]
     Signature(NodeId),
+    /// A reshared key's proof is missing or does not verify.
+    #[error("the wallet record lacks a valid proof of its {0} key")]
+    Proof(Scheme),
 }
 
 impl WalletError {
@@ -34,7 +49,7 @@ impl WalletError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Codec(_) | Self::Rule(_) => Code::DataCorruption,
-            Self::Signature(_) => Code::ProtocolViolation,
+            Self::Signature(_) | Self::Proof(_) => Code::ProtocolViolation,
         }
     }
 }
@@ -48,7 +63,7 @@ pub fn certificate_key(wallet: &WalletId) -> Vec<u8> {
 /// The storage key of one active share. Wallet ids hold no NUL, so no two names collide.
 #[must_use]
 pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> Vec<u8> {
-    let mut key = b"active\0".to_vec();
+    let mut key = ACTIVE_PREFIX.to_vec();
     key.extend_from_slice(wallet.as_str().as_bytes());
     key.push(0);
     key.extend_from_slice(scheme.as_str().as_bytes());
@@ -60,11 +75,23 @@ pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> V
 /// The storage key prefix of pending shares.
 pub const PENDING_PREFIX: &[u8] = b"pending\0";
 
-/// The storage key under which the shares of a key generation stay for which its members say that no certificate can
-/// exist.
+/// The storage key under which the shares of a key generation or a reshare stay for which its members say that no
+/// certificate can exist.
 #[must_use]
 pub fn orphan_key(wallet: &WalletId, session: SheetHash) -> Vec<u8> {
     [b"orphan\0", wallet.as_str().as_bytes(), b"\0", &session.0].concat()
+}
+
+/// The prefix of the storage keys of active shares.
+pub const ACTIVE_PREFIX: &[u8] = b"active\0";
+
+/// The storage key prefix of what is pending of reshares.
+pub const RESHARING_PREFIX: &[u8] = b"reshare\0";
+
+/// The storage key of what is pending of a wallet's reshare.
+#[must_use]
+pub fn resharing_key(wallet: &WalletId) -> Vec<u8> {
+    [RESHARING_PREFIX, wallet.as_str().as_bytes()].concat()
 }
 
 /// The storage key of the pending shares of a wallet.

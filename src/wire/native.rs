@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `keygen` | a signed keygen request, see [`KeygenRequest`](crate::wire::request::KeygenRequest) | [`Wallet`] |
 //! | `sign` | a signed signing request, see [`SignRequest`](crate::wire::request::SignRequest) | [`Signed`] |
+//! | `reshare` | a signed reshare request, see [`ReshareRequest`](crate::wire::request::ReshareRequest) | [`Wallet`] |
 //! | `wallet` | [`WalletQuery`] | [`Wallet`] |
 //! | `derive` | [`DeriveQuery`] | [`DerivedKey`] |
 //! | `status` | nothing | [`NodeStatus`] |
@@ -32,6 +33,8 @@ pub enum Operation {
     Keygen,
     /// Sign.
     Sign,
+    /// Deal keys of a wallet anew.
+    Reshare,
     /// What a wallet is.
     Wallet,
     /// A child key and its addresses.
@@ -42,7 +45,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 5] = [Self::Keygen, Self::Sign, Self::Wallet, Self::Derive, Self::Status];
+    pub const ALL: [Self; 6] = [Self::Keygen, Self::Sign, Self::Reshare, Self::Wallet, Self::Derive, Self::Status];
 
     /// The last token of its subject.
     #[must_use]
@@ -50,6 +53,7 @@ impl Operation {
         match self {
             Self::Keygen => "keygen",
             Self::Sign => "sign",
+            Self::Reshare => "reshare",
             Self::Wallet => "wallet",
             Self::Derive => "derive",
             Self::Status => "status",
@@ -150,9 +154,9 @@ pub struct DeriveQuery {
 pub struct Wallet {
     /// Its name.
     pub wallet_id: WalletId,
-    /// Whether this request made it; otherwise it was there.
+    /// Whether this request made it, or reshared it; otherwise that was done before.
     pub fresh: bool,
-    /// The session that made it, 32 bytes.
+    /// The session that made it, or reshared it last, 32 bytes.
     pub session: String,
     /// Its keys, one per scheme.
     pub keys: Vec<Key>,

@@ -7,6 +7,7 @@ mod deadlines;
 mod hangs;
 mod keygen_commit;
 mod lossy;
+mod reshare;
 mod restarts;
 mod shutdown;
 mod stage;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod keygen;
+mod reshare;
 mod sign;
 mod status;
 mod wallet;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
 use self::keygen::KeygenArgs;
+use self::reshare::{RenewArgs, ReshareArgs};
 use self::sign::SignArgs;
 use self::status::StatusArgs;
 use self::wallet::WalletArgs;
@@ -26,6 +28,12 @@ pub(super) enum ClientCommand {
     Keygen(KeygenArgs),
     /// Has something signed, and prints the signature.
     Sign(SignArgs),
+    /// Has a wallet's keys dealt to other nodes, under the same addresses.
+    Reshare(ReshareArgs),
+    /// Has a wallet's shares renewed: the old ones are of no use together with the new ones.
+    Refresh(RenewArgs),
+    /// Has a node that lost its disk get its shares of a wallet again, from the others.
+    Repair(RenewArgs),
     /// Prints what a wallet is, or one of its child keys.
     Wallet(WalletArgs),
     /// Prints how the nodes are.
@@ -37,6 +45,8 @@ impl ClientCommand {
         match self {
             Self::Keygen(args) => run(args.run()),
             Self::Sign(args) => run(args.run()),
+            Self::Reshare(args) => run(args.run()),
+            Self::Refresh(args) | Self::Repair(args) => run(args.run()),
             Self::Wallet(args) => run(args.run()),
             Self::Status(args) => run(args.run()),
         }

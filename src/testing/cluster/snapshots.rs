@@ -12,6 +12,7 @@ use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::NodeHandle;
 use crate::pairing::{PairingMsg, PairingSnapshot};
 use crate::registry::{RegistryMsg, View};
+use crate::reshare::{ReshareMsg, ReshareSnapshot};
 use crate::session::{SessionMsg, SessionSnapshot};
 use crate::signing::{SigningMsg, SigningSnapshot};
 use crate::storage::StorageSnapshot;
@@ -43,6 +44,14 @@ impl Cluster {
     /// When it does not answer.
     pub async fn keygen(&self, number: usize) -> Result<KeygenSnapshot, HarnessError> {
         call(&self.addresses(number)?.keygen, KeygenMsg::Snapshot).await
+    }
+
+    /// What resharing shows of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn resharing(&self, number: usize) -> Result<ReshareSnapshot, HarnessError> {
+        call(&self.addresses(number)?.reshare, ReshareMsg::Snapshot).await
     }
 
     /// What pairing shows of itself.

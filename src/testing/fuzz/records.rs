@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::Target;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{ClusterId, NodeId, Scheme, SheetHash, Threshold};
-use crate::keygen::Pending;
 use crate::keys::Signature;
 use crate::protocol::pair::PairState;
 use crate::protocol::pair::testbed::established;
@@ -17,6 +16,7 @@ use crate::protocol::share::KeyShare;
 use crate::signing::{AdmissionRecord, Attempted};
 use crate::storage::fuzz as header;
 use crate::testing::PlantedWallet;
+use crate::wallet::Pending;
 use crate::wallet::{WalletCertificate, WalletRecord};
 
 pub(super) fn targets() -> Vec<Target> {
@@ -44,6 +44,8 @@ pub(super) fn targets() -> Vec<Target> {
 struct Planted {
     peers: PeerBook,
     wallet: PlantedWallet,
+    /// The same one after a reshare.
+    reshared: PlantedWallet,
 }
 
 static PLANTED: LazyLock<Planted> = LazyLock::new(|| {
@@ -57,7 +59,8 @@ static PLANTED: LazyLock<Planted> = LazyLock::new(|| {
     let (cluster, wallet): (ClusterId, _) = ("fuzz".parse().unwrap(), "wallet".parse().unwrap());
     let threshold = Threshold::new(2, 3).unwrap();
     let wallet = PlantedWallet::deal(&cluster, &peers, &identities, &wallet, threshold, &Scheme::ALL);
-    Planted { peers, wallet }
+    let reshared = wallet.reshared(&peers, &identities, &peers.committee(), threshold);
+    Planted { peers, wallet, reshared }
 });
 
 /// The shares of one member.
@@ -85,7 +88,7 @@ fn pendings() -> Vec<Vec<u8>> {
 }
 
 fn wallet_records() -> Vec<Vec<u8>> {
-    vec![PLANTED.wallet.certificate.record().encode().unwrap()]
+    [&PLANTED.wallet, &PLANTED.reshared].map(|wallet| wallet.certificate.record().encode().unwrap()).into()
 }
 
 fn wallet_record(bytes: &[u8]) -> bool {
@@ -96,7 +99,7 @@ fn wallet_record(bytes: &[u8]) -> bool {
 }
 
 fn certificates() -> Vec<Vec<u8>> {
-    vec![PLANTED.wallet.certificate.encode().unwrap()]
+    [&PLANTED.wallet, &PLANTED.reshared].map(|wallet| wallet.certificate.encode().unwrap()).into()
 }
 
 fn certificate(bytes: &[u8]) -> bool {

@@ -44,7 +44,10 @@ fn blames_the_unharmed(history: &History, node: usize, at: At, failure: &Failure
     let harmed = |node| history.struck_between(Some(node), at.saturating_sub(AFTERMATH), at).next().is_some();
     let mut named = (0..history.ids.len()).filter(|&number| failure.culprits.contains(&history.ids[number]));
     // A conflict, a duplicate: its culprit is right to refuse.
-    let refused = matches!(failure.code, Code::RequestConflict | Code::SessionDuplicate | Code::KeyAlreadyExists);
+    let refused = matches!(
+        failure.code,
+        Code::RequestConflict | Code::SessionDuplicate | Code::KeyAlreadyExists | Code::ReshareInProgress
+    );
     !refused && !harmed(node) && !named.any(harmed)
 }
 
@@ -62,6 +65,7 @@ fn problem(code: Code, nobody_named: bool) -> Option<&'static str> {
         | Code::KeyAlreadyExists
         | Code::RequestConflict
         | Code::SessionDuplicate
+        | Code::ReshareInProgress
         | Code::PairBanned
         | Code::ConcurrencyLimit => None,
         Code::PeerUnavailable
