@@ -86,7 +86,7 @@ mod tests {
         let (stuck, is_stuck) = mpsc::channel::<()>();
         watch(runtime.handle().clone(), LIMIT, move || stuck.send(()).unwrap()).unwrap();
         // It waits as long as it likes, and holds no thread.
-        runtime.block_on(tokio::time::sleep(LIMIT * 3));
+        runtime.block_on(async { tokio::time::sleep(LIMIT * 3).await });
         drop(runtime);
         // The watch drops what it would have told.
         assert_eq!(is_stuck.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));

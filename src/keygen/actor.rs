@@ -192,7 +192,7 @@ impl Actor for KeygenActor {
         state: &mut KeygenState,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(sheet) = state.sessions.gone(event).await {
-            state.fail(&myself, sheet.hash, Code::Internal, [state.args.identity.id()].into());
+            state.fail(&myself, sheet.hash, Code::Internal, [state.args.identity.id()].into(), None);
         }
         Ok(())
     }
@@ -232,8 +232,13 @@ impl KeygenState {
             let _ = reply.send(Err(failure));
             return;
         }
-        let args = self.args.clone();
-        beside(myself, async move { Work::Prepared { reply, result: args.prepare(request).await } });
+        self.prepare(myself, request, reply);
+    }
+
+    /// Looks into a client's request, beside other work.
+    fn prepare(&self, myself: &ActorRef<KeygenMsg>, request: KeygenRequest, reply: Waiter) {
+        let (args, activated) = (self.args.clone(), self.activated);
+        beside(myself, async move { Work::Prepared { reply, activated, result: args.prepare(request).await } });
     }
 
     /// A peer's message.
@@ -264,7 +269,7 @@ impl KeygenState {
                     && self.run_of(session).is_some_and(|(_, run)| run.phase != Phase::Session && run.concerns(from))
                 {
                     let culprits = culprits.iter().copied().take(MAX_LISTED_NODES).collect();
-                    self.fail(myself, session, *code, culprits);
+                    self.fail(myself, session, *code, culprits, Some(from));
                     return;
                 }
                 self.sessions.route(session, from, body, credit);
@@ -291,7 +296,7 @@ impl KeygenState {
                     .map(|run| run.sheet.hash)
                     .collect();
                 for session in waiting {
-                    self.fail(myself, session, Code::PeerUnavailable, [*peer].into());
+                    self.fail(myself, session, Code::PeerUnavailable, [*peer].into(), None);
                 }
             }
             PeerEvent::Up { .. } => self.settle(myself),
@@ -302,7 +307,13 @@ impl KeygenState {
     /// What a task reports.
     async fn work(&mut self, myself: &ActorRef<KeygenMsg>, work: Work) {
         match work {
-            Work::Prepared { reply, result } => {
+            Work::Prepared { reply, activated, result: Ok(Admitted::New(prepared) | Admitted::Pending(prepared)) }
+                if activated != self.activated =>
+            {
+                // The wallet may be the one that has become active since.
+                self.prepare(myself, prepared.request, reply);
+            }
+            Work::Prepared { reply, activated: _, result } => {
                 self.intake.prepared();
                 match result {
                     Ok(Admitted::New(prepared)) => self.coordinate(myself, prepared, reply).await,
@@ -345,7 +356,7 @@ impl KeygenState {
                     && run.is_gathering()
                 {
                     let missing = run.commit.missing();
-                    self.fail(myself, session, Code::SessionTimeout, missing);
+                    self.fail(myself, session, Code::SessionTimeout, missing, None);
                 }
             }
             Work::Resolve => {

@@ -43,9 +43,9 @@ impl KeygenState {
                 });
             }
             Outcome::Aborted(aborted) => {
-                let (code, culprits) = (aborted.code, aborted.culprits.clone());
+                let (code, culprits, said_by) = (aborted.code, aborted.culprits.clone(), aborted.reported_by);
                 self.last_abort = Some(aborted);
-                self.fail(myself, session, code, culprits);
+                self.fail(myself, session, code, culprits, said_by);
             }
         }
     }
@@ -73,7 +73,7 @@ impl KeygenState {
                 // Nothing was written, so nothing is left to settle.
                 run.phase = Phase::Session;
                 self.sessions.post().abort(&sheet, code, &BTreeSet::new(), 0);
-                self.fail(myself, session, code, [me].into());
+                self.fail(myself, session, code, [me].into(), None);
             }
         }
     }
@@ -149,7 +149,7 @@ impl KeygenState {
             Err(NotActivated { code, culprit }) => {
                 if let Some((_, run)) = self.run_of(session) {
                     run.phase = Phase::Committing;
-                    self.fail(myself, session, code, culprit.into_iter().collect());
+                    self.fail(myself, session, code, culprit.into_iter().collect(), None);
                 } else {
                     self.not_settled(&wallet, code);
                 }
@@ -157,16 +157,19 @@ impl KeygenState {
         }
     }
 
-    /// A run ends without a wallet. Its clients are told; shares that are durable already stay, to be settled.
+    /// A run ends without a wallet. Its clients are told, also where it is only a peer that says so; shares that are durable
+    /// already stay, to be settled.
     pub(super) fn fail(
         &mut self,
         myself: &ActorRef<KeygenMsg>,
         session: SheetHash,
         code: Code,
         culprits: BTreeSet<NodeId>,
+        said_by: Option<NodeId>,
     ) {
         let Some((wallet, run)) = self.run_of(session) else { return };
-        let reason = format!("the key generation failed while it was {}", run.phase.name());
+        let said = said_by.map_or_else(String::new, |peer| format!(", as node {peer} says"));
+        let reason = format!("the key generation failed while it was {}{said}", run.phase.name());
         let (waiters, late) = (std::mem::take(&mut run.waiters), std::mem::take(&mut run.late));
         let asked = std::mem::take(&mut run.asked);
         match run.phase {

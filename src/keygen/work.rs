@@ -18,6 +18,8 @@ pub struct TaskDone(pub(super) Work);
 pub(super) enum Work {
     Prepared {
         reply: Waiter,
+        /// How many wallets had become active here when the store was looked into.
+        activated: u64,
         result: Result<Admitted, Failure>,
     },
     Checked {

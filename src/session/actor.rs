@@ -422,12 +422,14 @@ impl<O: Send + 'static> SessionState<O> {
     }
 
     /// Who is to blame when the deadline has come: those of whom nothing has. What has come and is not computed yet, or is
-    /// not released, waits for this node. A coordinator that holds its messages back waits for the others itself.
+    /// not released, waits for this node. A coordinator that holds its messages back waits for the
+    /// others itself, and for what this node holds back.
     fn late(&self) -> BTreeSet<NodeId> {
         let come: BTreeSet<NodeId> =
             self.waiting.iter().map(|(message, _)| message.from).chain(self.computing.iter().copied()).collect();
         let mut silent: BTreeSet<NodeId> = self.awaited.difference(&come).copied().collect();
-        if self.hold.is_some() && silent.len() > 1 {
+        let holds_back = self.held.as_ref().is_some_and(|held| !held.is_empty());
+        if self.hold.is_some() && (silent.len() > 1 || holds_back) {
             silent.remove(&self.seat.sheet.sheet.coordinator);
         }
         if silent.is_empty() { [self.seat.identity.id()].into() } else { silent }

@@ -46,7 +46,7 @@ impl Intake {
 
     /// A request that was taken has been looked into.
     pub fn prepared(&mut self) {
-        self.preparing -= 1;
+        self.preparing = self.preparing.saturating_sub(1);
     }
 
     /// A peer's proposal comes while there are `sessions`. If it is taken, [`Intake::checked`] must follow.

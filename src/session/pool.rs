@@ -36,13 +36,7 @@ impl CryptoPool {
     /// # Errors
     /// When `work` panics, or the runtime is going away.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-        // The semaphore is never closed, so the error of a closed one cannot come; without a place we run anyway.
-        let place = Arc::clone(&self.0).acquire_owned().await.ok();
-        let at_place = move || {
-            let _place = place;
-            wiped_after_engine(work)
-        };
-        spawn_blocking(at_place).await
+        self.check(move || wiped_after_engine(work)).await
     }
 
     /// As [`run`](Self::run), for work that meets nothing secret: what it leaves on its stack stays there.
@@ -50,6 +44,7 @@ impl CryptoPool {
     /// # Errors
     /// When `work` panics, or the runtime is going away.
     pub async fn check<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+        // The semaphore is never closed, so the error of a closed one cannot come; without a place we run anyway.
         let place = Arc::clone(&self.0).acquire_owned().await.ok();
         let at_place = move || {
             let _place = place;

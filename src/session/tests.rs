@@ -305,7 +305,7 @@ async fn session__should_go_on_from_the_step_that_its_engine_has_taken() {
 fn engine__should_not_start_for_a_session_without_this_node() {
     let bench = Bench::new(Threshold::new(2, 3).unwrap());
     let mut sheet = bench_sheet(&bench, 1);
-    sheet.participants.remove(0);
+    sheet.participants[0].node = NodeId(uuid::Uuid::from_u128(7));
     let sheet = Arc::new(SheetContext::propose(sheet, bench.identity(1)).unwrap());
     let greeter = Greeter { peer: sheet.sheet.participants[0].index, heard: false, _alive: Arc::new(()) };
     assert!(Engine::started(Box::new(greeter), &sheet, bench.identity(0), &bench.peers).is_none());

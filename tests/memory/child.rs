@@ -46,8 +46,10 @@ fn say(phase: &str) {
     assert_ne!(stdin().read_line(&mut String::new()).unwrap(), 0, "nobody looks any more");
 }
 
+/// Links are patient: those that a busy machine makes anew after a phase has ended have keys that nobody was told of.
 fn builder() -> ClusterBuilder {
-    Cluster::builder("memory".parse().unwrap(), Threshold::new(2, 3).unwrap())
+    let builder = Cluster::builder("memory".parse().unwrap(), Threshold::new(2, 3).unwrap());
+    builder.settings(|settings| settings.link.missed_heartbeats = 30)
 }
 
 /// The shortest life with a share in it.

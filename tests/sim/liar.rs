@@ -24,6 +24,9 @@ const FLOOD: usize = 100;
 /// How long a message is that is too long for every round.
 const OVERSIZE: usize = 200 * 1024;
 
+/// The least chance of a lie in a proposal, for who lies in proposals.
+const PROPOSALS: f64 = 0.7;
+
 /// A way to lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lie {
@@ -87,6 +90,11 @@ impl Lie {
         Self::FalseAbort,
         Self::FalseRefusal,
     ];
+
+    /// Whether it bends proposals and nothing else.
+    fn is_of_proposals(self) -> bool {
+        matches!(self, Self::OtherWallet | Self::WrongSheet | Self::PredictableId)
+    }
 }
 
 /// Which member lies, and how.
@@ -157,10 +165,17 @@ impl Mouth {
             }
             _ => None,
         };
-        if !self.random.random_bool(self.liar.chance) {
+        let proposes = matches!(message, PeerMessage::Session { body: SessionBody::Propose { .. }, .. });
+        let of_proposals: Vec<Lie> = self.liar.lies.iter().copied().filter(|lie| lie.is_of_proposals()).collect();
+        // There are few proposals among all messages: who lies in those, mostly does.
+        let (lies, chance) = match proposes && !of_proposals.is_empty() {
+            true => (of_proposals, self.liar.chance.max(PROPOSALS)),
+            false => (self.liar.lies.clone(), self.liar.chance),
+        };
+        if !self.random.random_bool(chance) {
             return (None, vec![plain(to, message)]);
         }
-        let lie = self.liar.lies[self.random.random_range(0..self.liar.lies.len())];
+        let lie = lies[self.random.random_range(0..lies.len())];
         let told = match lie {
             Lie::Drop => Vec::new(),
             Lie::Delay => {

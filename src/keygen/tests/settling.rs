@@ -1,7 +1,10 @@
 //! What becomes of pending shares, by what their members say and by what the store does.
 
 use super::*;
+use crate::error::Code;
 use crate::ids::NodeId;
+use crate::keygen::prepare::{Admitted, Prepared};
+use crate::keygen::work::{TaskDone, Work};
 use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Point};
 use crate::testing::PlantedWallet;
@@ -98,4 +101,20 @@ async fn share__should_be_settled_when_the_store_answers_too_late() {
         rig.until("the share is settled", |snapshot| snapshot.unsettled.is_empty()).await;
         assert_eq!((is_active(&rig, &held.wallet).await, is_set_aside(&rig, &held).await), (certified, !certified));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wallet__should_not_be_made_anew_when_it_became_active_while_a_request_was_looked_into() {
+    let (rig, held) = rig(StorageTimeouts::default()).await;
+    rig.reply(0, &held.wallet, held.session, held.signed_by(&rig, 0));
+    rig.reply(2, &held.wallet, held.session, held.signed_by(&rig, 2));
+    rig.until("the wallet is active", |snapshot| snapshot.activated == 1).await;
+    let (request, (reply, answer)) = (rig.request("w"), ractor::concurrency::oneshot());
+    let content = request.content_hash();
+    let before =
+        Work::Prepared { reply: reply.into(), activated: 0, result: Ok(Admitted::New(Prepared { request, content })) };
+    rig.keygen.cast(KeygenMsg::Task(TaskDone(before))).unwrap();
+    let failure = answer.await.unwrap().unwrap_err();
+    // It was made for another request.
+    assert_eq!(failure.code, Code::KeyAlreadyExists, "{failure}");
 }

@@ -3,18 +3,16 @@
 //! snow keeps keys in plain arrays and frees them as they are. Each primitive is handed out here in a wrapper that, when
 //! dropped, overwrites the key in place through the primitive's own interface. What stays out of reach are the copies
 //! that snow makes on the stack while it computes.
-//!
-//! The cipher is ring's, which takes half as long as snow's default; all else is that default.
 
 use snow::params::{CipherChoice, DHChoice, HashChoice};
-use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use subtle::ConstantTimeEq;
 
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::witness::{self, Kind};
 
-/// The primitives in wrappers that wipe.
+/// snow's default primitives in wrappers that wipe.
 pub(super) struct WipingResolver;
 
 impl CryptoResolver for WipingResolver {
@@ -31,7 +29,7 @@ impl CryptoResolver for WipingResolver {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        RingResolver.resolve_cipher(choice).map(|cipher| Box::new(WipedCipher(cipher)) as Box<dyn Cipher>)
+        DefaultResolver.resolve_cipher(choice).map(|cipher| Box::new(WipedCipher(cipher)) as Box<dyn Cipher>)
     }
 }
 
