@@ -327,6 +327,8 @@ impl Desk {
         sheet: &SheetContext,
         prepared: Arc<Prepared>,
     ) -> Result<(Box<dyn Party<Output = Signature>>, u8), Code> {
+        // Shares of different generations must never meet in a session.
+        check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         let me = sheet.sheet.index_of(self.args.identity.id()).ok_or(Code::Internal)?;
         let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
         if prepared.request.scheme() != Scheme::Ecdsa {

@@ -63,6 +63,8 @@ impl SigningState {
                 }
                 self.sessions.tell(attempt.sheet.hash, SessionMsg::Cancel(Code::Superseded));
             }
+            // The wallet may have been reshared since the request came: the session is for what was checked with it.
+            running.prepared = Arc::new(prepared);
             running.session = Some(Attempt::new(Arc::clone(&sheet)));
         } else {
             let request = Request {
