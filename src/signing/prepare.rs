@@ -338,6 +338,8 @@ impl Desk {
         sheet: Arc<SheetContext>,
         prepared: Arc<Prepared>,
     ) -> Result<(Engine<Signature>, u8), Code> {
+        // Shares of different generations must never meet in a session.
+        check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         let is_ecdsa = prepared.request.scheme() == Scheme::Ecdsa;
         let pairs = if is_ecdsa { Some(self.pairs(&sheet).await?) } else { None };
         let (identity, peers) = (Arc::clone(&self.args.identity), Arc::clone(&self.args.peers));

@@ -59,6 +59,8 @@ impl SigningState {
                 }
                 self.sessions.tell(attempt.sheet.hash, SessionMsg::cancel(Code::Superseded));
             }
+            // The wallet may have been reshared since the request came: the session is for what was checked with it.
+            running.prepared = Arc::new(prepared);
             let left = running.session.replace(Attempt::new(Arc::clone(&sheet)));
             self.leave(left);
         } else {

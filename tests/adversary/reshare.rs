@@ -246,17 +246,15 @@ async fn node__should_take_no_certificate_but_one_that_follows_its_own() {
             stage.liar.send(node, PeerMessage::Reshared { wallet, certificate: certificate.clone() });
         }
     }
-    // What comes after them is handled after them.
-    for certificate in [next.certificate.encode().unwrap(), stage.wallet.certificate.encode().unwrap()] {
-        let wallet = record.wallet.clone();
-        stage.liar.send(stage.victim(), PeerMessage::Reshared { wallet, certificate });
-    }
+    let wallet = record.wallet.clone();
+    let certificate = next.certificate.encode().unwrap();
+    stage.liar.send(stage.victim(), PeerMessage::Reshared { wallet, certificate });
     let knows = |from, message| match message {
         PeerMessage::KnowsReshared { session, .. } => Some((from, session)),
         _ => None,
     };
     let (_, session) = stage.liar.hear(knows).await;
-    assert_eq!(session, next.certificate.record().session);
+    assert_eq!(session, next.certificate.record().session, "the first one that is taken");
     eventually(|| async { (stage.generation(0).await == Generation(1)).then_some(()) }).await;
     // The other honest node is told by the victim, which knows it to be concerned.
     eventually(|| async { (stage.generation(1).await == Generation(1)).then_some(()) }).await;
@@ -382,7 +380,10 @@ async fn coordinator__should_name_a_dealer_that_deals_wrongly_and_leave_nothing_
             })
             .await;
         let failure = answer.await.unwrap().unwrap_err();
-        assert_eq!((failure.code, failure.culprits), (Code::ProtocolViolation, [stage.liar.id()].into()), "{round}");
+        // Altered commitments may be well-formed: then the liar's own engine says that it sent something else.
+        let expected = [Code::ProtocolViolation, Code::Equivocation];
+        assert!(expected.contains(&failure.code), "{round}: {failure}");
+        assert_eq!(failure.culprits, [stage.liar.id()].into(), "{round}");
         for which in 0..2 {
             stage.until_resharing(which, |snapshot| snapshot.unsettled.is_empty() && snapshot.running.is_empty()).await;
         }

@@ -1,6 +1,7 @@
 //! One real signing actor, all of its neighbours played.
 
 mod answers;
+mod generations;
 mod inquiries;
 mod limits;
 mod starting;
