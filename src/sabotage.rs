@@ -19,8 +19,6 @@ pub enum Flaw {
     ReleasesEarly,
     /// A session takes no note of its deadline.
     IgnoresDeadlines,
-    /// A node whose share of a signature has left gives way to another session for the same request.
-    GivesWayAfterRelease,
     /// A node whose share has left for a session that failed does not ask what became of it.
     AsksNobody,
     /// A client that asks for what is at work already is not remembered.

@@ -12,7 +12,6 @@ use super::prepare::Prepared;
 use super::{OnPeerFailure, Signed};
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash};
-use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, SheetContext};
 
 /// The pause before a session is tried again because a participant was busy with the same request: so long for each
@@ -171,7 +170,6 @@ pub(super) enum Contest {
 /// session already: it might be answered twice then. A coordinator that proposes again has given its own former session
 /// up.
 pub(super) fn contest(running_coordinator: NodeId, committed: bool, proposer: NodeId) -> Contest {
-    let committed = committed && !sabotage::has(Flaw::GivesWayAfterRelease);
     if proposer == running_coordinator || (proposer < running_coordinator && !committed) {
         Contest::Join
     } else {
