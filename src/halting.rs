@@ -59,6 +59,8 @@ fn name(place: Place, sheet: &Sheet, me: NodeId) -> String {
         Task::Keygen { .. } => "keygen",
         Task::Sign { .. } => "signing",
         Task::PairSetup { .. } => "pair setup",
+        Task::Reshare { .. } => "reshare",
+        Task::Prove { .. } => "proof",
     };
     let role = if sheet.coordinator == me { "coordinator" } else { "participant" };
     match place {

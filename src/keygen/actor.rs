@@ -14,7 +14,6 @@ use crate::error::{Code, Failure};
 use crate::ids::{SheetHash, WalletId};
 use crate::protocol::keygen::KeygenOutput;
 use crate::registry::View;
-use crate::session::Answering;
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
 use crate::session::{Aborted, Answering, Causes, Intake, SessionEnd, Sessions};

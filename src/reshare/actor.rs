@@ -288,8 +288,11 @@ impl ReshareState {
                 }
                 self.dealings.route(session, from, body, credit);
             }
-            // The transport gives these to key generation.
-            PeerMessage::KeygenQuery { .. } | PeerMessage::KeygenReply { .. } => {}
+            // The transport gives these to key generation and to signing.
+            PeerMessage::KeygenQuery { .. }
+            | PeerMessage::KeygenReply { .. }
+            | PeerMessage::SigningQuery { .. }
+            | PeerMessage::SigningReply { .. } => {}
         }
     }
 

@@ -32,10 +32,4 @@ impl Answering {
     pub fn len(&self) -> usize {
         self.0.values().sum()
     }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }

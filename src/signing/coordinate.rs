@@ -204,35 +204,6 @@ impl SigningState {
     }
 }
 
-impl SigningState {
-    /// A request is read in again.
-    pub(super) fn renewed(
-        &mut self,
-        myself: &ActorRef<SigningMsg>,
-        key: &RequestKey,
-        result: Result<Box<Prepared>, Failure>,
-    ) {
-        let Some(request) = self.requests.get_mut(key).filter(|request| request.session.is_none()) else { return };
-        let outcome = match result {
-            Ok(prepared) => match prepared.admission {
-                Admission::New | Admission::Again => {
-                    request.prepared = Arc::new(*prepared);
-                    self.launch(myself, key);
-                    return;
-                }
-                Admission::Answered(signature) => {
-                    Ok(Signed { signature, public_key: prepared.derived.public_key, session: None })
-                }
-                Admission::Conflict => Err(Failure::new(Code::RequestConflict, CONFLICT)),
-            },
-            Err(failure) => Err(failure),
-        };
-        if let Some(request) = self.requests.remove(key) {
-            request.answer(&outcome);
-        }
-    }
-}
-
 /// Chooses the signers and writes the sheet.
 fn propose(
     args: &SigningArgs,

@@ -137,6 +137,9 @@ impl Ask {
                 Self::Sign(SignAsk { wallet: rename(wallet), request, scheme, path, content })
             }
             Self::Keygen { wallet, schemes } => Self::Keygen { wallet: rename(wallet), schemes },
+            Self::Reshare { session, schemes, signers } => {
+                Self::Reshare { session: format!("{session}-{name}"), schemes, signers }
+            }
         }
     }
 }

@@ -196,7 +196,7 @@ impl Draw {
         strikes
     }
 
-    /// Makes crashes losses of power. Drawn last, it changes nothing that a seed decides otherwise.
+    /// Makes crashes losses of power. Drawn after them, it changes nothing that a seed decides otherwise.
     pub(super) fn power_cuts(&mut self, strikes: &mut [(Duration, Strike)]) {
         for (_, strike) in strikes {
             if let Strike::Crash { node, away, loses_waiting: true } = *strike
