@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+pub mod checkup;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -10,7 +10,7 @@ use async_nats::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::queue::{FIRST_PAUSE, LONGEST_PAUSE, Queue, Shared, Terms};
-use super::streams;
+use super::{native, streams};
 use crate::error::{Code, Failure};
 use crate::metrics::Kind;
 use crate::wire::mpcium::{
@@ -286,8 +286,8 @@ async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
             return failed((&shared.desk.refused(Kind::Sign(Some(parsed.scheme())), duplicate())).into());
         }
     };
-    match shared.desk.sign(parsed).await {
-        Ok(signed) => fate(SigningEvent::success(&network, wallet.as_str(), name.as_str(), &signed.signature)),
+    match native::sign(&shared.desk, Some(&shared.relay), parsed).await.and_then(|signed| signed.to_signature()) {
+        Ok(signature) => fate(SigningEvent::success(&network, wallet.as_str(), name.as_str(), &signature)),
         Err(failure) => request.refuse(shared, &failure, failed),
     }
 }

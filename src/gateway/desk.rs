@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::checkup::{CheckedUp, CheckupMsg};
 use crate::error::{Code, Failure};
 use crate::identity::PeerBook;
 use crate::ids::{ClusterId, NodeId, Scheme, Threshold, WalletId};
@@ -26,6 +27,9 @@ use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 /// What a request may take beyond its own deadline before its caller stops waiting.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
+/// How often the deadline of a signing passes at most in a check-up, whose sessions run one after the other.
+pub(super) const CHECKUP_SESSIONS: u32 = 3;
+
 /// The node, as its clients' requests see it. Clones see the same node.
 #[derive(Clone)]
 pub struct Desk {
@@ -43,6 +47,8 @@ pub struct Desk {
     pub signing: Address<SigningMsg>,
     /// Resharing.
     pub reshare: Address<ReshareMsg>,
+    /// Check-ups.
+    pub checkup: Address<CheckupMsg>,
     /// The membership as this node sees it.
     pub views: watch::Receiver<Arc<View>>,
     /// The broker as the links reach it.
@@ -69,18 +75,21 @@ impl Desk {
         self.recorder.measured(Kind::Keygen, work).await
     }
 
-    /// Signs.
+    /// Signs. Whoever asks has it measured.
     pub(super) async fn sign(&self, request: SignRequest) -> Result<Signed, Failure> {
-        let (kind, limit) = (Kind::Sign(Some(request.scheme())), self.signing_deadline + GRACE);
-        let work = ask(&self.signing, limit, |reply| SigningMsg::Sign { request, reply });
-        self.recorder.measured(kind, work).await
+        ask(&self.signing, self.signing_deadline + GRACE, |reply| SigningMsg::Sign { request, reply }).await
     }
 
-    /// Deals keys of a wallet anew.
+    /// Deals keys of a wallet anew. Whoever asks has it measured.
     pub(super) async fn reshare(&self, request: ReshareRequest) -> Result<Reshared, Failure> {
         let limit = self.reshare_deadline * RESHARE_ATTEMPTS + GRACE;
-        let work = ask(&self.reshare, limit, |reply| ReshareMsg::Reshare { request, reply });
-        self.recorder.measured(Kind::Reshare, work).await
+        ask(&self.reshare, limit, |reply| ReshareMsg::Reshare { request, reply }).await
+    }
+
+    /// Checks that the shares of all members of a wallet work.
+    pub(super) async fn check_up(&self, wallet: WalletId) -> Result<CheckedUp, Failure> {
+        ask(&self.checkup, self.signing_deadline * CHECKUP_SESSIONS + GRACE, |reply| CheckupMsg::Check { wallet, reply })
+            .await
     }
 
     /// A request for which no work is done.

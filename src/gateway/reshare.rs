@@ -122,7 +122,8 @@ async fn reshare(shared: &Shared, request: ReshareRequest) -> Option<Outcome> {
             return None;
         }
     }
-    match shared.desk.reshare(request).await {
+    let work = shared.desk.reshare(request);
+    match shared.desk.recorder.measured(Kind::Reshare, work).await {
         Ok(reshared) => {
             let key = reshared.certificate.record().key(scheme)?.public_key();
             Some(Outcome { event: ReshareEvent::success(wallet.as_str(), threshold, &key), what: content })

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::sources::Actors;
+use crate::checkup::CheckupSnapshot;
 use crate::gateway::GatewaySnapshot;
 use crate::ids::NodeId;
 use crate::keygen::KeygenSnapshot;
@@ -93,7 +94,7 @@ fn peers(page: &mut Page<'_>, seen: &Seen) {
 }
 
 fn actors(page: &mut Page<'_>, seen: &Seen) {
-    let Actors { storage, transport, pairing, keygen, signing, reshare, gateway } = &seen.actors;
+    let Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway } = &seen.actors;
     let answers = [
         ("storage", storage.is_some()),
         ("transport", transport.is_some()),
@@ -101,6 +102,7 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
         ("keygen", keygen.is_some()),
         ("signing", signing.is_some()),
         ("reshare", reshare.is_some()),
+        ("checkup", checkup.is_some()),
         ("gateway", gateway.is_some()),
     ];
     let answers = answers.into_iter().filter(|&(actor, _)| actor != "gateway" || seen.gateway);
@@ -118,11 +120,25 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
         page.show("pairs_banned", "Peers that this node does not sign ECDSA with", banned.len());
         page.show("pair_setups_running", "Pair setups at work", running.len());
     }
+    if let Some(checkup) = checkup {
+        checkups(page, checkup);
+    }
     if let Some(GatewaySnapshot { taken, answered, given_back }) = *gateway {
         let fates = [("taken", taken), ("answered", answered), ("given_back", given_back)];
         let fates = fates.map(|(fate, messages)| (one("fate", fate), messages));
         page.count_each("gateway_messages", "Messages of the streams of requests, by what became of them", fates);
     }
+}
+
+fn checkups(page: &mut Page<'_>, CheckupSnapshot { wallets, good, bad, ages, .. }: &CheckupSnapshot) {
+    let outcomes = [("good", *good), ("bad", *bad)].map(|(outcome, wallets)| (one("outcome", outcome), wallets));
+    page.count_each("checkups", "Check-ups of wallets that this node made, by how they went", outcomes);
+    page.show("checkups_running", "Wallets that this node is checking", *wallets);
+    page.show("checkup_wallets", "Wallets that this node checks unasked", ages.wallets);
+    page.show("checkup_wallets_failing", "Those whose last check-up was bad", ages.failing);
+    page.show("checkup_wallets_never_good", "Those that never had a good one", ages.never);
+    let help = "The longest time since the last good check-up of one of them";
+    page.show("checkup_age_seconds", help, ages.oldest.as_secs_f64());
 }
 
 fn sessions(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ractor::{Message, RpcReplyPort};
 
+use crate::checkup::{CheckupMsg, CheckupSnapshot};
 use crate::gateway::{GatewayMsg, GatewaySnapshot};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::Addresses;
@@ -26,21 +27,23 @@ pub(super) struct Actors {
     pub keygen: Option<KeygenSnapshot>,
     pub signing: Option<SigningSnapshot>,
     pub reshare: Option<ReshareSnapshot>,
+    pub checkup: Option<CheckupSnapshot>,
     pub gateway: Option<GatewaySnapshot>,
 }
 
 /// Asks all at once.
 pub(super) async fn observe(to: &Addresses) -> Actors {
-    let (storage, transport, pairing, keygen, signing, reshare, gateway) = tokio::join!(
+    let (storage, transport, pairing, keygen, signing, reshare, checkup, gateway) = tokio::join!(
         ask(&to.storage, |reply| StorageMsg::Snapshot { reply }),
         ask(&to.transport, TransportMsg::Snapshot),
         ask(&to.pairing, PairingMsg::Snapshot),
         ask(&to.keygen, KeygenMsg::Snapshot),
         ask(&to.signing, SigningMsg::Snapshot),
         ask(&to.reshare, ReshareMsg::Snapshot),
+        ask(&to.checkup, CheckupMsg::Snapshot),
         ask(&to.gateway, GatewayMsg::Snapshot),
     );
-    Actors { storage, transport, pairing, keygen, signing, reshare, gateway }
+    Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway }
 }
 
 async fn ask<M: Message, T: Send + 'static>(

@@ -9,6 +9,7 @@ use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
 use super::Settings;
+use crate::checkup::{CheckupActor, CheckupArgs, CheckupMsg};
 use crate::clock::Clock;
 use crate::gateway::{Desk, GatewayActor, GatewayArgs, GatewayMsg, GatewaySettings};
 use crate::health::{Endpoint, HealthActor, HealthArgs, HealthMsg};
@@ -30,6 +31,8 @@ use crate::transport::{Forgery, Services, TransportActor, TransportArgs, Transpo
 
 /// How long the root waits for an answer of a child.
 const ASK: Duration = Duration::from_secs(5);
+/// The most wallets of clients that are checked up at a time.
+const MAX_CHECKUPS: usize = 8;
 /// How long a child may take to stop once it has nothing left to do.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -86,6 +89,8 @@ pub struct Addresses {
     pub signing: Address<SigningMsg>,
     /// Resharing.
     pub reshare: Address<ReshareMsg>,
+    /// Check-ups.
+    pub checkup: Address<CheckupMsg>,
     /// The links.
     pub transport: Address<TransportMsg>,
     /// The clients, if any are served over a broker.
@@ -119,6 +124,8 @@ pub enum ChildName {
     Signing,
     /// Resharing.
     Reshare,
+    /// Check-ups.
+    Checkup,
     /// The links.
     Transport,
     /// The clients.
@@ -150,6 +157,7 @@ pub struct NodeState {
     keygen: Child<KeygenMsg>,
     signing: Child<SigningMsg>,
     reshare: Child<ReshareMsg>,
+    checkup: Child<CheckupMsg>,
     transport: Child<TransportMsg>,
     gateway: Child<GatewayMsg>,
     health: Child<HealthMsg>,
@@ -188,6 +196,7 @@ impl Actor for NodeActor {
             keygen: Child::new(addresses.keygen.clone(), restarts, stuck_after),
             signing: Child::new(addresses.signing.clone(), restarts, stuck_after),
             reshare: Child::new(addresses.reshare.clone(), restarts, stuck_after),
+            checkup: Child::new(addresses.checkup.clone(), restarts, stuck_after),
             transport: Child::new(addresses.transport.clone(), restarts, stuck_after),
             gateway: Child::new(addresses.gateway.clone(), restarts, stuck_after),
             health: Child::new(addresses.health.clone(), endless, stuck_after),
@@ -208,6 +217,7 @@ impl Actor for NodeActor {
             ChildName::Keygen,
             ChildName::Signing,
             ChildName::Reshare,
+            ChildName::Checkup,
             ChildName::Transport,
             ChildName::Gateway,
             ChildName::Health,
@@ -277,6 +287,7 @@ impl NodeState {
             () if self.keygen.is(cell) => ChildName::Keygen,
             () if self.signing.is(cell) => ChildName::Signing,
             () if self.reshare.is(cell) => ChildName::Reshare,
+            () if self.checkup.is(cell) => ChildName::Checkup,
             () if self.transport.is(cell) => ChildName::Transport,
             () if self.gateway.is(cell) => ChildName::Gateway,
             () if self.health.is(cell) => ChildName::Health,
@@ -293,6 +304,7 @@ impl NodeState {
             (ChildName::Keygen, self.keygen.holds_thread()),
             (ChildName::Signing, self.signing.holds_thread()),
             (ChildName::Reshare, self.reshare.holds_thread()),
+            (ChildName::Checkup, self.checkup.holds_thread()),
             (ChildName::Transport, self.transport.holds_thread()),
             (ChildName::Gateway, self.gateway.holds_thread()),
             (ChildName::Health, self.health.holds_thread()),
@@ -309,6 +321,7 @@ impl NodeState {
             ChildName::Keygen => (self.keygen.join().await, self.keygen.failed()),
             ChildName::Signing => (self.signing.join().await, self.signing.failed()),
             ChildName::Reshare => (self.reshare.join().await, self.reshare.failed()),
+            ChildName::Checkup => (self.checkup.join().await, self.checkup.failed()),
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
             ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
             ChildName::Health => (self.health.join().await, self.health.failed()),
@@ -354,6 +367,10 @@ impl NodeState {
                 self.reshare.start(ReshareActor, self.reshare_args(), supervisor).await?;
                 self.show_view(&self.addresses.reshare).await;
             }
+            ChildName::Checkup => {
+                self.checkup.start(CheckupActor, self.checkup_args(), supervisor).await?;
+                self.show_view(&self.addresses.checkup).await;
+            }
             ChildName::Transport => {
                 self.transport.start(TransportActor, self.transport_args(), supervisor).await?;
                 let _ = to.pairing.cast(PairingMsg::Announce);
@@ -389,6 +406,7 @@ impl NodeState {
             Arc::new(self.addresses.keygen.clone()),
             Arc::new(self.addresses.signing.clone()),
             Arc::new(self.addresses.reshare.clone()),
+            Arc::new(self.addresses.checkup.clone()),
             Arc::clone(&self.views) as Arc<dyn Deliver<Arc<View>>>,
         ];
         RegistryArgs {
@@ -415,6 +433,7 @@ impl NodeState {
             users: vec![
                 Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
                 Arc::new(self.addresses.reshare.clone()),
+                Arc::new(self.addresses.checkup.clone()),
             ],
             myself: self.addresses.pairing.clone(),
         }
@@ -481,6 +500,24 @@ impl NodeState {
         }
     }
 
+    fn checkup_args(&self) -> CheckupArgs {
+        let settings = &self.args.settings;
+        CheckupArgs {
+            cluster: settings.cluster.clone(),
+            identity: Arc::clone(&self.args.identity),
+            peers: Arc::clone(&self.args.peers),
+            transport: self.addresses.transport.clone(),
+            storage: self.storage_handle(),
+            pairing: self.addresses.pairing.clone(),
+            pool: self.args.pool.clone(),
+            clock: self.args.clock,
+            deadline: settings.signing_deadline,
+            max_concurrent: MAX_CHECKUPS,
+            every: settings.checkup_every,
+            myself: self.addresses.checkup.clone(),
+        }
+    }
+
     fn transport_args(&self) -> TransportArgs {
         let (to, me) = (&self.addresses, self.args.identity.id());
         TransportArgs {
@@ -494,6 +531,7 @@ impl NodeState {
                 signing: Arc::new(to.signing.clone()),
                 pairing: Arc::new(to.pairing.clone()),
                 reshare: Arc::new(to.reshare.clone()),
+                checkup: Arc::new(to.checkup.clone()),
             },
             listeners: vec![
                 Arc::new(to.registry.clone()),
@@ -501,6 +539,7 @@ impl NodeState {
                 Arc::new(to.keygen.clone()),
                 Arc::new(to.signing.clone()),
                 Arc::new(to.reshare.clone()),
+                Arc::new(to.checkup.clone()),
             ],
             config: self.args.settings.link,
             forgery: self.args.forgery.clone(),
@@ -532,6 +571,7 @@ impl NodeState {
             keygen: to.keygen.clone(),
             signing: to.signing.clone(),
             reshare: to.reshare.clone(),
+            checkup: to.checkup.clone(),
             views: self.views.0.subscribe(),
             links: self.args.broker.connection(),
             pool: self.args.pool.clone(),
@@ -555,12 +595,13 @@ impl NodeState {
         if self.args.gateway.is_some() && to.gateway.call(drain, GatewayMsg::Drain).await.is_err() {
             tracing::warn!("clients' requests were not answered in time; other nodes get them");
         }
-        let (signing, keygen, reshare) = tokio::join!(
+        let (signing, keygen, reshare, checkup) = tokio::join!(
             to.signing.call(drain, SigningMsg::Drain),
             to.keygen.call(drain, KeygenMsg::Drain),
-            to.reshare.call(drain, ReshareMsg::Drain)
+            to.reshare.call(drain, ReshareMsg::Drain),
+            to.checkup.call(drain, CheckupMsg::Drain)
         );
-        if signing.is_err() || keygen.is_err() || reshare.is_err() {
+        if signing.is_err() || keygen.is_err() || reshare.is_err() || checkup.is_err() {
             tracing::warn!("running work did not end in time; it is aborted");
         }
         if to.registry.call(ASK, RegistryMsg::Resign).await.is_err() {
@@ -570,6 +611,7 @@ impl NodeState {
         self.signing.stop(STOP).await;
         self.keygen.stop(STOP).await;
         self.reshare.stop(STOP).await;
+        self.checkup.stop(STOP).await;
         self.pairing.stop(STOP).await;
         self.transport.stop(STOP).await;
         self.registry.stop(STOP).await;

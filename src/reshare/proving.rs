@@ -14,10 +14,11 @@ use super::work::{Provable, Work};
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, PartyIndex, Scheme, SheetHash, WalletId};
 use crate::keys::{DerivationPath, Signature};
-use crate::pairing::PairingMsg;
+use crate::pairing::pair_states;
 use crate::protocol::derivation::derive;
 use crate::protocol::ecdsa_signing::EcdsaSigning;
 use crate::protocol::frost_signing::FrostSigning;
+use crate::protocol::pair::PairState;
 use crate::protocol::share::KeyShare;
 use crate::protocol::{Party, RunContext, rng};
 use crate::registry::choose_quorum;
@@ -280,20 +281,13 @@ impl ReshareArgs {
     async fn provable(&self, sheet: Arc<SheetContext>) -> Result<Provable, Code> {
         let Task::Prove { wallet, scheme, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation) };
         let pending = self.pending(wallet).await?.ok_or(Code::KeyNotFound)?;
-        let pairs = if *scheme == Scheme::Ecdsa { self.pair_states(&sheet).await? } else { BTreeMap::new() };
+        let pairs = match scheme {
+            Scheme::Ecdsa => pair_states(&self.pairing, &sheet, self.identity.id(), self.deadline).await?,
+            Scheme::Ed25519 | Scheme::Bip340 => BTreeMap::new(),
+        };
         let args = self.clone();
         let build = move || args.proof_engine(&sheet, &pending, pairs).map(|party| Provable { sheet, party });
         self.pool.run(build).await.map_err(|_| Code::Internal)?
-    }
-
-    async fn pair_states(
-        &self,
-        sheet: &SheetContext,
-    ) -> Result<BTreeMap<PartyIndex, Arc<crate::protocol::pair::PairState>>, Code> {
-        let peers = sheet.others(self.identity.id()).collect();
-        let states = self.pairing.call(self.deadline, |reply| PairingMsg::States { peers, reply }).await;
-        let states = states.map_err(|_| Code::Internal)?.map_err(|error| error.code())?;
-        Ok(states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect())
     }
 
     /// Checks a proof's sheet against what is pending, all signatures included, and builds the engine: work for the pool.
@@ -304,7 +298,7 @@ impl ReshareArgs {
         &self,
         sheet: &SheetContext,
         pending: &Pending,
-        pairs: BTreeMap<PartyIndex, Arc<crate::protocol::pair::PairState>>,
+        pairs: BTreeMap<PartyIndex, Arc<PairState>>,
     ) -> Result<Box<dyn Party<Output = Signature>>, Code> {
         let Task::Prove { wallet, reshare, scheme, generation, threshold, signatures } = &sheet.sheet.task else {
             return Err(Code::MsgValidation);

@@ -15,7 +15,7 @@ use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{ClusterId, Generation, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
-use crate::pairing::PairingMsg;
+use crate::pairing::{PairingMsg, pair_states};
 use crate::policy::Policy;
 use crate::protocol::derivation::{Derived, derive};
 use crate::protocol::ecdsa_signing::EcdsaSigning;
@@ -341,7 +341,10 @@ impl Desk {
         // Shares of different generations must never meet in a session.
         check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         let is_ecdsa = prepared.request.scheme() == Scheme::Ecdsa;
-        let pairs = if is_ecdsa { Some(self.pairs(&sheet).await?) } else { None };
+        let pairs = match is_ecdsa {
+            true => Some(pair_states(&self.args.pairing, &sheet, self.args.identity.id(), self.args.deadline).await?),
+            false => None,
+        };
         let (identity, peers) = (Arc::clone(&self.args.identity), Arc::clone(&self.args.peers));
         let build = move || {
             let me = sheet.sheet.index_of(identity.id()).ok_or(Code::Internal)?;
@@ -354,14 +357,6 @@ impl Desk {
             Ok((engine, share_round))
         };
         self.args.pool.run(build).await.map_err(|_| Code::Internal)?
-    }
-
-    /// The pair states with all others of a session.
-    async fn pairs(&self, sheet: &SheetContext) -> Result<BTreeMap<PartyIndex, Arc<PairState>>, Code> {
-        let peers = sheet.others(self.args.identity.id()).collect();
-        let states = self.args.pairing.call(self.args.deadline, |reply| PairingMsg::States { peers, reply }).await;
-        let states = states.map_err(|_| Code::Internal)?.map_err(|error| error.code())?;
-        Ok(states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect())
     }
 
     /// Makes the request durable under its id, with the session that is to answer it, if what is on disk is still the

@@ -89,6 +89,7 @@ impl Puppet {
                 keygen: Arc::clone(&service),
                 signing: Arc::clone(&service),
                 reshare: Arc::clone(&service),
+                checkup: Arc::clone(&service),
                 pairing: service,
             },
             listeners: vec![Arc::new(LinkWatch(links))],

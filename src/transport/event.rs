@@ -122,6 +122,8 @@ pub struct Services {
     pub pairing: Arc<dyn Deliver<Inbound>>,
     /// Resharing.
     pub reshare: Arc<dyn Deliver<Inbound>>,
+    /// Check-ups.
+    pub checkup: Arc<dyn Deliver<Inbound>>,
 }
 
 impl Services {
@@ -139,6 +141,7 @@ impl Services {
             | PeerMessage::ReshareReply { .. }
             | PeerMessage::Reshared { .. }
             | PeerMessage::KnowsReshared { .. } => &self.reshare,
+            PeerMessage::Session { service: Service::Checkup, .. } => &self.checkup,
         };
         service.deliver(inbound)
     }

@@ -103,6 +103,16 @@ impl WalletCertificate {
         let signatures = signatures.into_iter().map(|(node, signature)| (node, signature.into_array())).collect();
         Self::with_proofs(record, signatures, proofs, peers)
     }
+
+    /// Reads the record of a certificate that this node has verified before, and has from its own sealed store: nothing is
+    /// verified again.
+    ///
+    /// # Errors
+    /// When it does not decode.
+    pub fn stored_record(bytes: &[u8]) -> Result<WalletRecord, WalletError> {
+        let Encoded { record, .. } = codec::decode(bytes, MAX_CERTIFICATE_BYTES)?;
+        WalletRecord::decode(&record)
+    }
 }
 
 /// Whether every reshared key has proved itself.

@@ -27,6 +27,8 @@ pub enum Service {
     Reshare,
     /// The proofs of reshared keys.
     Proof,
+    /// Check-ups.
+    Checkup,
 }
 
 /// A message between two nodes.

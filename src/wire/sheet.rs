@@ -115,6 +115,18 @@ pub enum Task {
         /// The signatures of all who must sign the record before it is proved.
         signatures: BTreeMap<NodeId, ByteArray<64>>,
     },
+    /// Check that members' shares of a key work: sign what no one else asks for. The participants are members of its
+    /// committee.
+    Checkup {
+        /// The wallet.
+        wallet: WalletId,
+        /// The key.
+        scheme: Scheme,
+        /// Its generation.
+        generation: Generation,
+        /// t of n of the key.
+        threshold: Threshold,
+    },
     /// Establish the oblivious-transfer state of two nodes.
     PairSetup {
         /// The epoch the new state gets.
@@ -228,7 +240,7 @@ impl Sheet {
                     return fail("a node is a dealer or a new member twice");
                 }
             }
-            Task::Prove { threshold, .. } => {
+            Task::Prove { threshold, .. } | Task::Checkup { threshold, .. } => {
                 if count != usize::from(threshold.signers()) {
                     return fail("it has not as many participants as the threshold has signers");
                 }

@@ -1,5 +1,6 @@
 //! `quorate client`: what a program that uses a cluster does, by hand.
 
+mod checkup;
 mod connection;
 mod keygen;
 mod reshare;
@@ -13,6 +14,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
+use self::checkup::CheckupArgs;
 use self::keygen::KeygenArgs;
 use self::reshare::{RenewArgs, ReshareArgs};
 use self::sign::SignArgs;
@@ -34,6 +36,8 @@ pub(super) enum ClientCommand {
     Refresh(RenewArgs),
     /// Has a node that lost its disk get its shares of a wallet again, from the others.
     Repair(RenewArgs),
+    /// Checks that the shares of all members of a wallet work: each takes part in a signature that is of no other use.
+    Checkup(CheckupArgs),
     /// Prints what a wallet is, or one of its child keys.
     Wallet(WalletArgs),
     /// Prints how the nodes are.
@@ -47,6 +51,7 @@ impl ClientCommand {
             Self::Sign(args) => run(args.run()),
             Self::Reshare(args) => run(args.run()),
             Self::Refresh(args) | Self::Repair(args) => run(args.run()),
+            Self::Checkup(args) => run(args.run()),
             Self::Wallet(args) => run(args.run()),
             Self::Status(args) => run(args.run()),
         }
