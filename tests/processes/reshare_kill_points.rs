@@ -17,8 +17,8 @@ use quorate::wire::native;
 use crate::chaos::{DIGEST, rounds};
 use crate::cluster::{Cluster, Files};
 use crate::kill_points::{arm, stands};
-use crate::until;
 use crate::verify::assert_eddsa;
+use crate::{LOOK_AGAIN, until};
 
 /// How long a client waits for a node that may have died.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -153,7 +153,17 @@ async fn reshare__should_leave_one_generation_that_works_whoever_is_killed_at_wh
         let roles = ["coordinator", "participant"].map(|role| format!("{doing} {role} {place}"));
         arm(&stage.halts[victim], &roles.join("\n"));
         let (client, asked) = (stage.client.clone(), request.clone());
-        let asking = tokio::spawn(async move { client.reshare(&asked).await });
+        let asking = tokio::spawn(async move {
+            loop {
+                match client.reshare(&asked).await {
+                    // Some node has not heard that the one before is over.
+                    Err(ClientError::Refused(failure)) if failure.code == Code::ReshareInProgress => {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                    answered => return answered,
+                }
+            }
+        });
         let stood = async || stands(stage.cluster.nodes[victim].as_ref().unwrap().id()).then_some(());
         until(&what, stood).await;
         stage.cluster.kill_node(victim).await;
