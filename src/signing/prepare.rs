@@ -388,7 +388,9 @@ impl Desk {
         match self.args.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(Admitted::Written),
             // The wallet was reshared since the session was agreed to.
-            Err(StorageError::ConditionFailed(failed)) if failed.family == Family::Shares => Err(Code::SessionStale),
+            Err(StorageError::ConditionFailed(failed)) if failed.family == Family::Shares => {
+                Err(Code::ReshareInProgress)
+            }
             Err(StorageError::ConditionFailed(failed)) => {
                 let existing = failed.existing.as_ref().map(SecretBytes::expose);
                 admit(existing, &prepared.content).map(Admitted::Found).map_err(|_| Code::DataCorruption)

@@ -212,14 +212,14 @@ impl SigningState {
                 self.admit(myself, &sheet, on_disk);
             }
             // Nobody's fault: whoever coordinates reads in again what the wallet is.
-            Err(Code::SessionStale) => self.end(session, Code::SessionStale, BTreeSet::new()),
+            Err(Code::ReshareInProgress) => self.end(session, Code::ReshareInProgress, BTreeSet::new()),
             Err(code) => self.give_up(session, code, self.args.identity.id()),
         }
     }
 
     /// A wallet was reshared: no share of an earlier generation leaves any more.
     pub(super) fn switched(&mut self, certificate: Arc<WalletCertificate>) {
-        self.sessions.cancel(Code::SessionStale, |sheet| is_before(sheet, certificate.record()));
+        self.sessions.cancel(Code::ReshareInProgress, |sheet| is_before(sheet, certificate.record()));
         self.desk.wallets.keep(certificate);
     }
 

@@ -76,7 +76,7 @@ async fn share__should_stay_when_the_wallet_is_reshared_while_an_earlier_session
     rig.reshare().await;
     rig.replies(2, SigningOutcome::Closed);
     match rig.said(session).await {
-        SessionBody::Abort { code: Code::SessionStale, culprits, .. } => assert_eq!(culprits, vec![]),
+        SessionBody::Abort { code: Code::ReshareInProgress, culprits, .. } => assert_eq!(culprits, vec![]),
         other => panic!("{other:?}"),
     }
     assert_eq!(rig.on_record("r").await, Some(EARLIER));
@@ -90,7 +90,7 @@ async fn session__should_end_when_its_share_is_erased_though_its_request_is_admi
     let certificate = rig.reshare().await.certificate;
     rig.signing.cast(SigningMsg::Switched(Switched(certificate))).unwrap();
     match rig.said(session).await {
-        SessionBody::Abort { code: Code::SessionStale, culprits, .. } => assert_eq!(culprits, vec![]),
+        SessionBody::Abort { code: Code::ReshareInProgress, culprits, .. } => assert_eq!(culprits, vec![]),
         other => panic!("{other:?}"),
     }
     eventually("nothing is at work", async || rig.snapshot().await.requests == 0).await.unwrap();
