@@ -490,6 +490,7 @@ impl NodeState {
             transport: self.addresses.transport.clone(),
             storage: self.storage_handle(),
             pairing: self.addresses.pairing.clone(),
+            users: vec![Arc::new(self.addresses.signing.clone())],
             pool: self.args.pool.clone(),
             clock: self.args.clock,
             deadline: settings.reshare_deadline,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::Switched;
 use super::args::ReshareArgs;
 use super::prepare::Stored;
 use super::purging::PURGE_KEY;
@@ -128,7 +129,13 @@ impl ReshareArgs {
         }
         batch = batch.put(Family::Meta, PURGE_KEY, SecretBytes::copy_from(&record.session.0));
         match self.storage.write(batch, Durability::Synced).await {
-            Ok(()) => Ok(Some(Adopted { certificate: Arc::clone(certificate), notice: Some(notice) })),
+            Ok(()) => {
+                for user in &self.users {
+                    // One that is not there has no session with the erased shares, and finds none when it is back.
+                    let _ = user.deliver(Switched(Arc::clone(certificate)));
+                }
+                Ok(Some(Adopted { certificate: Arc::clone(certificate), notice: Some(notice) }))
+            }
             Err(StorageError::ConditionFailed(_)) => Ok(None),
             Err(error) => {
                 tracing::error!(%wallet, %error, "failed to put a reshare in force");

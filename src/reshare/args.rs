@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-use super::ReshareMsg;
+use super::{ReshareMsg, Switched};
 use crate::clock::Clock;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::ClusterId;
@@ -15,7 +15,7 @@ use crate::policy::Policy;
 use crate::protocol::reshare::ReshareOutput;
 use crate::session::{CryptoPool, Post, SessionKit};
 use crate::storage::StorageHandle;
-use crate::supervision::Address;
+use crate::supervision::{Address, Deliver};
 use crate::transport::TransportMsg;
 use crate::wire::message::Service;
 
@@ -36,6 +36,8 @@ pub struct ReshareArgs {
     pub storage: StorageHandle,
     /// Where pair states come from and bans go.
     pub pairing: Address<PairingMsg>,
+    /// Who signs with the shares, and hears when others take their place.
+    pub users: Vec<Arc<dyn Deliver<Switched>>>,
     /// Where engines compute.
     pub pool: CryptoPool,
     /// The clock of deadlines.

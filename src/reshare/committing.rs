@@ -11,6 +11,7 @@ use super::adopting::Adopted;
 use super::run::{Held, Phase, Run, answer};
 use super::work::Work;
 use crate::error::{Code, Failure};
+use crate::halting::{self, Place};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::protocol::reshare::ReshareOutput;
 use crate::session::{Outcome, SessionEnd, SessionMsg};
@@ -63,6 +64,7 @@ impl ReshareState {
                 run.phase = Phase::Committing;
                 run.commit.signed(me, signature);
                 run.own = Some(own);
+                halting::at(Place::Stored, &sheet.sheet, me);
                 self.dealings.post().tell_others(&sheet, || SessionBody::RecordSigned { signature });
                 self.gathered(myself, session);
             }
@@ -115,6 +117,14 @@ impl ReshareState {
         }
     }
 
+    /// A place where tests have processes stand still.
+    pub(super) fn comes_into_force(&mut self, session: SheetHash) {
+        let me = self.args.identity.id();
+        if let Some((_, run)) = self.run_of(session) {
+            halting::at(Place::Certified, &run.sheet.sheet, me);
+        }
+    }
+
     /// A certificate is in force that was not before.
     pub(super) fn in_force(&mut self, myself: &ActorRef<ReshareMsg>, wallet: &WalletId, adopted: &Adopted) {
         let certificate = &adopted.certificate;
@@ -158,6 +168,7 @@ impl ReshareState {
                 // Everybody is told, so that nobody need tell this node.
                 let told: BTreeSet<NodeId> = others.chain([from]).collect();
                 if adopted.certificate.record().session == session {
+                    self.comes_into_force(session);
                     self.in_force(myself, &wallet, &adopted);
                     self.known(from, wallet.clone(), session);
                 }

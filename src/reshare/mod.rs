@@ -55,3 +55,8 @@ pub struct Reshared {
     /// Whether it was reshared just now; otherwise the same request did so before.
     pub fresh: bool,
 }
+
+/// A certificate has come into force on this node: shares of earlier generations are erased, and whatever runs with them
+/// must end.
+#[derive(Debug, Clone)]
+pub struct Switched(pub Arc<WalletCertificate>);

@@ -193,6 +193,7 @@ impl ReshareState {
     ) {
         match result {
             Ok(adopted) => {
+                self.comes_into_force(session);
                 let encoded = adopted.certificate.encode();
                 let nodes = adopted.notice.iter().flat_map(|notice| notice.nodes.iter().copied());
                 if let Ok(certificate) = encoded {

@@ -360,7 +360,7 @@ impl Desk {
     }
 
     /// Makes the request durable under its id, with the session that is to answer it, if what is on disk is still the
-    /// record with the hash `former`, or nothing.
+    /// record with the hash `former`, or nothing; and this node's share of the session's generation, in the same moment.
     pub(super) async fn admit(
         &self,
         prepared: &Prepared,
@@ -372,14 +372,20 @@ impl Desk {
         let record = AdmissionRecord { content: prepared.content, answer: None, attempt };
         let record = record.encode().map_err(|_| Code::Internal)?;
         let name = prepared.key.storage_key();
+        let Task::Sign { wallet, scheme, generation, .. } = &sheet.sheet.task else { return Err(Code::Internal) };
+        let batch = Batch::new().require_present(Family::Shares, share_key(wallet, *scheme, *generation));
         let batch = match former {
-            None => Batch::new().require_absent(Family::Results, name.clone()),
-            Some(hash) => Batch::new().require_hash(Family::Results, name.clone(), hash),
+            None => batch.require_absent(Family::Results, name.clone()),
+            Some(hash) => batch.require_hash(Family::Results, name.clone(), hash),
         };
         let batch =
             if sabotage::has(Flaw::ForgetsAdmissions) { batch } else { batch.put(Family::Results, name, record) };
         match self.args.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(Admitted::Written),
+            // The wallet was reshared since the session was agreed to.
+            Err(StorageError::ConditionFailed(failed)) if failed.family == Family::Shares => {
+                Err(Code::ReshareInProgress)
+            }
             Err(StorageError::ConditionFailed(failed)) => {
                 let existing = failed.existing.as_ref().map(SecretBytes::expose);
                 admit(existing, &prepared.content).map(Admitted::Found).map_err(|_| Code::DataCorruption)

@@ -140,7 +140,7 @@ pub(super) fn after_abort(
         // A participant runs the same request for another coordinator: its answer will be there soon.
         Code::SessionDuplicate | Code::Superseded => Next::Retry { without, pause_ms },
         // The wallet is being reshared, and the nodes learn of it one after the other.
-        Code::SessionStale => Next::Renew { pause_ms },
+        Code::SessionStale | Code::ReshareInProgress => Next::Renew { pause_ms },
         // Nobody's fault, and a fresh session has fresh randomness.
         Code::PeerUnavailable
         | Code::SessionTimeout
@@ -257,6 +257,7 @@ mod tests {
             (Code::SessionDuplicate, &[2], Abort, retry(&[9], 50)),
             (Code::Superseded, &[2], Abort, retry(&[9], 50)),
             (Code::SessionStale, &[2], Abort, Next::Renew { pause_ms: 50 }),
+            (Code::ReshareInProgress, &[], Abort, Next::Renew { pause_ms: 50 }),
         ] {
             assert_eq!(after_abort(&aborted(code, culprits), &coordination(1, 1000), mode, 0), expected, "{code}");
         }

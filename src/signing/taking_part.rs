@@ -17,6 +17,8 @@ use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, Engine, Hold, SessionMsg, SheetContext};
 use crate::storage::Durability;
 use crate::supervision::beside;
+use crate::wallet::{WalletCertificate, WalletRecord};
+use crate::wire::sheet::{Sheet, Task};
 
 impl SigningState {
     /// Builds the engine of a session, and admits the request to it at the same time.
@@ -209,14 +211,32 @@ impl SigningState {
                 let sheet = Arc::clone(&attempt.sheet);
                 self.admit(myself, &sheet, on_disk);
             }
+            // Nobody's fault: whoever coordinates reads in again what the wallet is.
+            Err(Code::ReshareInProgress) => self.end(session, Code::ReshareInProgress, BTreeSet::new()),
             Err(code) => self.give_up(session, code, self.args.identity.id()),
         }
     }
 
+    /// A wallet was reshared: no share of an earlier generation leaves any more.
+    pub(super) fn switched(&mut self, certificate: Arc<WalletCertificate>) {
+        self.sessions.cancel(Code::ReshareInProgress, |sheet| is_before(sheet, certificate.record()));
+        self.desk.wallets.keep(certificate);
+    }
+
     /// Ends a session, and with it the request; one whose engine is still being built, when that is over.
     pub(super) fn give_up(&mut self, session: SheetHash, code: Code, culprit: NodeId) {
-        if !self.sessions.call_off(session, code, [culprit].into()) {
-            self.sessions.tell(session, SessionMsg::Cancel(code, [culprit].into()));
+        self.end(session, code, [culprit].into());
+    }
+
+    fn end(&mut self, session: SheetHash, code: Code, culprits: BTreeSet<NodeId>) {
+        if !self.sessions.call_off(session, code, culprits.clone()) {
+            self.sessions.tell(session, SessionMsg::Cancel(code, culprits));
         }
     }
+}
+
+/// Whether a session is for an earlier generation of its key than this one.
+fn is_before(sheet: &Sheet, record: &WalletRecord) -> bool {
+    let Task::Sign { wallet, scheme, generation, .. } = &sheet.task else { return false };
+    *wallet == record.wallet && record.key(*scheme).is_some_and(|key| key.generation > *generation)
 }

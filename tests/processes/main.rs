@@ -31,6 +31,7 @@ mod outsider;
 mod permissions;
 mod protection;
 mod proxy;
+mod reshare_kill_points;
 mod soak;
 mod start;
 mod tampering;

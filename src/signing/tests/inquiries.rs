@@ -10,11 +10,11 @@ use crate::transport::{Credit, DownReason, Inbound};
 use crate::wire::message::{PeerMessage, SigningOutcome};
 
 /// A session that an earlier life of the member took part in, with member 2.
-const EARLIER: SheetHash = SheetHash([9; 32]);
-const SIGNATURE: Signature = Signature::Ed25519([7; 64]);
+pub(super) const EARLIER: SheetHash = SheetHash([9; 32]);
+pub(super) const SIGNATURE: Signature = Signature::Ed25519([7; 64]);
 
 impl Rig {
-    async fn put(&self, id: &str, answer: Option<Signature>, attempt: Option<Attempted>) {
+    pub(super) async fn put(&self, id: &str, answer: Option<Signature>, attempt: Option<Attempted>) {
         let content = self.request(Scheme::Ed25519, id).content_hash();
         let record = AdmissionRecord { content, answer, attempt }.encode().unwrap();
         let batch = Batch::new().put(Family::Results, self.key(id).storage_key(), record);
@@ -22,19 +22,19 @@ impl Rig {
     }
 
     /// The member was cut off from member 2 after its share had left.
-    async fn cut_off(&self, id: &str) {
+    pub(super) async fn cut_off(&self, id: &str) {
         let signers = vec![self.bench.id(ME), self.bench.id(2)];
         self.put(id, None, Some(Attempted { session: EARLIER, signers })).await;
     }
 
     /// The session that the member's record names.
-    async fn on_record(&self, id: &str) -> Option<SheetHash> {
+    pub(super) async fn on_record(&self, id: &str) -> Option<SheetHash> {
         let stored = self.store.get(Family::Results, self.key(id).storage_key()).await.unwrap()?;
         Some(AdmissionRecord::decode(stored.expose()).unwrap().attempt?.session)
     }
 
     /// The next question about a session, and to whom.
-    async fn question(&mut self) -> (NodeId, SheetHash) {
+    pub(super) async fn question(&mut self) -> (NodeId, SheetHash) {
         self.transport
             .find(|message| match message {
                 TransportMsg::Send { to, message: PeerMessage::SigningQuery { session, .. } } => Some((to, session)),
@@ -44,7 +44,7 @@ impl Rig {
     }
 
     /// The next answer to such a question.
-    async fn told(&mut self) -> (NodeId, SheetHash, SigningOutcome) {
+    pub(super) async fn told(&mut self) -> (NodeId, SheetHash, SigningOutcome) {
         self.transport
             .find(|message| match message {
                 TransportMsg::Send { to, message: PeerMessage::SigningReply { session, outcome } } => {
@@ -60,12 +60,12 @@ impl Rig {
         self.signing.cast(SigningMsg::Peer(inbound)).unwrap();
     }
 
-    fn replies(&self, member: usize, outcome: SigningOutcome) {
+    pub(super) fn replies(&self, member: usize, outcome: SigningOutcome) {
         self.says(member, PeerMessage::SigningReply { session: EARLIER, outcome });
     }
 
     /// Member 2 asks what became of a session.
-    fn asks(&self, id: &str, session: SheetHash) {
+    pub(super) fn asks(&self, id: &str, session: SheetHash) {
         let RequestKey { wallet, request } = self.key(id);
         self.says(2, PeerMessage::SigningQuery { wallet, request, session });
     }
