@@ -112,7 +112,9 @@ impl CheckupArgs {
 
     /// Checks a sheet against this node's record of the wallet, and builds its engine.
     pub(super) async fn ready(&self, sheet: Arc<SheetContext>) -> Result<Ready, Code> {
-        let Task::Checkup { wallet, scheme, generation, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation) };
+        let Task::Checkup { wallet, scheme, generation, .. } = &sheet.sheet.task else {
+            return Err(Code::MsgValidation);
+        };
         let certificate = self.certificate(wallet).await.map_err(|failure| failure.code)?;
         let share = self.storage.get(Family::Shares, share_key(wallet, *scheme, *generation)).await;
         let share = share.map_err(|error| error.code())?.ok_or(Code::KeyNotFound)?;

@@ -23,8 +23,8 @@ mod tests;
 
 pub use actor::{CheckupActor, CheckupMsg, CheckupSnapshot};
 pub use args::CheckupArgs;
-pub use last::LastCheckup;
 pub(crate) use last::CHECKUP_PREFIX;
+pub use last::LastCheckup;
 
 use std::collections::BTreeMap;
 

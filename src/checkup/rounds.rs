@@ -10,10 +10,10 @@ use super::coverage::Coverage;
 use super::{CheckedKey, CheckedUp};
 use crate::error::{Code, Failure};
 use crate::ids::{Generation, NodeId, Scheme, SheetHash, Threshold, WalletId};
+use crate::keys::Signature;
 use crate::session::{Draft, Outcome, SessionEnd, SheetContext};
 use crate::supervision::beside;
 use crate::wallet::WalletCertificate;
-use crate::keys::Signature;
 use crate::wire::sheet::{Participant, Task};
 
 /// Where an answer goes.

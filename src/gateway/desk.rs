@@ -88,8 +88,11 @@ impl Desk {
 
     /// Checks that the shares of all members of a wallet work.
     pub(super) async fn check_up(&self, wallet: WalletId) -> Result<CheckedUp, Failure> {
-        ask(&self.checkup, self.signing_deadline * CHECKUP_SESSIONS + GRACE, |reply| CheckupMsg::Check { wallet, reply })
-            .await
+        ask(&self.checkup, self.signing_deadline * CHECKUP_SESSIONS + GRACE, |reply| CheckupMsg::Check {
+            wallet,
+            reply,
+        })
+        .await
     }
 
     /// A request for which no work is done.

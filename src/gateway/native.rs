@@ -24,8 +24,8 @@ use crate::process;
 use crate::protocol::derivation::derive;
 use crate::wallet::WalletRecord;
 use crate::wire::native::{
-    Answer, CheckedKey, CheckedMember, Checkup, DeriveQuery, DerivedKey, Key, MAX_ANSWER_BYTES, NodeStatus, Operation, PeerReport, Signed, Wallet,
-    WalletQuery,
+    Answer, CheckedKey, CheckedMember, Checkup, DeriveQuery, DerivedKey, Key, MAX_ANSWER_BYTES, NodeStatus, Operation,
+    PeerReport, Signed, Wallet, WalletQuery,
 };
 use crate::wire::request::{KeygenRequest, RequestError, ReshareRequest, SignRequest};
 

@@ -359,6 +359,13 @@ impl Desk {
         self.args.pool.run(build).await.map_err(|_| Code::Internal)?
     }
 
+    /// What is on disk of a request.
+    pub(super) async fn admission(&self, prepared: &Prepared) -> Result<Admission, Code> {
+        let stored = self.args.storage.get(Family::Results, prepared.key.storage_key()).await;
+        let stored = stored.map_err(|error| error.code())?;
+        admit(stored.as_ref().map(SecretBytes::expose), &prepared.content).map_err(|_| Code::DataCorruption)
+    }
+
     /// Makes the request durable under its id, with the session that is to answer it, if what is on disk is still the
     /// record with the hash `former`, or nothing; and this node's share of the session's generation, in the same moment.
     pub(super) async fn admit(

@@ -26,7 +26,10 @@ impl SigningState {
         let Some(request) = self.requests.get_mut(key) else { return };
         let prepared = Arc::clone(&request.prepared);
         // What was read of it before it came into the table may be out of date: then the write says so.
-        self.admit(myself, &sheet, prepared.admission.clone());
+        match &prepared.admission {
+            Admission::New => self.admit(myself, &sheet, Admission::New),
+            _ => self.look_again(myself, sheet.hash, Arc::clone(&prepared)),
+        }
         let desk = self.desk.clone();
         beside(myself, async move {
             let result = desk.build(Arc::clone(&sheet), prepared).await;
@@ -172,6 +175,15 @@ impl SigningState {
             }
             Admission::Conflict => self.give_up(session, Code::RequestConflict, self.args.identity.id()),
         }
+    }
+
+    /// Reads what is on disk of a request anew, now that only its own session changes it.
+    fn look_again(&self, myself: &ActorRef<SigningMsg>, session: SheetHash, prepared: Arc<Prepared>) {
+        let desk = self.desk.clone();
+        beside(myself, async move {
+            let result = desk.admission(&prepared).await.map(Admitted::Found);
+            Work::Admitted { session, result }
+        });
     }
 
     /// Makes the request durable for a session, if what was read of it is still on disk.

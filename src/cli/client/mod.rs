@@ -13,8 +13,8 @@ use std::future::Future;
 use clap::Subcommand;
 use serde::Serialize;
 
-pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
 use self::checkup::CheckupArgs;
+pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
 use self::keygen::KeygenArgs;
 use self::reshare::{RenewArgs, ReshareArgs};
 use self::sign::SignArgs;

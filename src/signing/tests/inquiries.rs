@@ -3,6 +3,9 @@
 use super::*;
 use crate::error::Code;
 use crate::keys::Signature;
+use crate::signing::prepare::Desk;
+use crate::signing::wallets::Wallets;
+use crate::signing::work::Work;
 use crate::signing::{AdmissionRecord, Attempted};
 use crate::storage::{Batch, Durability, Family};
 use crate::testing::eventually;
@@ -114,6 +117,17 @@ async fn client__should_be_told_who_may_have_its_answer() {
     let failure = rig.ask(Scheme::Ed25519, "r").await.unwrap().unwrap_err();
     assert_eq!((failure.code, failure.culprits), (Code::PeerUnavailable, [rig.bench.id(2)].into()));
     assert!(failure.reason.contains("ask again"), "{}", failure.reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answer_stored_while_its_request_came_in__should_be_found_before_anybody_is_asked() {
+    let rig = Rig::start(|_| ()).await;
+    rig.cut_off("r").await;
+    let desk = Desk { args: rig.args.clone(), wallets: Wallets::default() };
+    let prepared = desk.prepare_for_client(rig.request(Scheme::Ed25519, "r")).await.unwrap();
+    rig.put("r", Some(SIGNATURE), None).await;
+    let answer = rig.signing.call(PATIENCE, |reply| Work::Prepared { reply, result: Ok(Box::new(prepared)) }.into());
+    assert_eq!(answer.await.unwrap().unwrap().signature, SIGNATURE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
