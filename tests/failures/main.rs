@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bans;
+mod checkup;
 mod dead_peers;
 mod deadlines;
 mod hangs;

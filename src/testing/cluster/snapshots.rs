@@ -7,6 +7,7 @@ use ractor::{Message, RpcReplyPort};
 use tokio::sync::watch;
 
 use super::{Cluster, HarnessError, PATIENCE};
+use crate::checkup::{CheckupMsg, CheckupSnapshot};
 use crate::ids::{NodeId, SheetHash};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::NodeHandle;
@@ -52,6 +53,14 @@ impl Cluster {
     /// When it does not answer.
     pub async fn resharing(&self, number: usize) -> Result<ReshareSnapshot, HarnessError> {
         call(&self.addresses(number)?.reshare, ReshareMsg::Snapshot).await
+    }
+
+    /// What check-ups show of themselves.
+    ///
+    /// # Errors
+    /// When they do not answer.
+    pub async fn checkups(&self, number: usize) -> Result<CheckupSnapshot, HarnessError> {
+        call(&self.addresses(number)?.checkup, CheckupMsg::Snapshot).await
     }
 
     /// What pairing shows of itself.
