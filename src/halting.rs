@@ -63,6 +63,7 @@ fn name(place: Place, sheet: &Sheet, me: NodeId) -> String {
         Task::PairSetup { .. } => "pair setup",
         Task::Reshare { .. } => "reshare",
         Task::Prove { .. } => "proof",
+        Task::Checkup { .. } => "check-up",
     };
     let role = if sheet.coordinator == me { "coordinator" } else { "participant" };
     match place {

@@ -23,7 +23,6 @@ mod tests;
 
 pub use actor::{CheckupActor, CheckupMsg, CheckupSnapshot};
 pub use args::CheckupArgs;
-pub(crate) use last::CHECKUP_PREFIX;
 pub use last::LastCheckup;
 
 use std::collections::BTreeMap;

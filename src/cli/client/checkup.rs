@@ -5,7 +5,7 @@ use clap::Args;
 use super::super::Failed;
 use super::{ConnectionArgs, show};
 use crate::ids::WalletId;
-use crate::wire::native::{CheckedKey, Checkup};
+use crate::wire::native::CheckedKey;
 
 /// Checks that the shares of all members of a wallet work. Fails if one does not.
 #[derive(Args)]
