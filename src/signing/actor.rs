@@ -242,8 +242,8 @@ impl SigningState {
         let Inbound { from, message, credit } = inbound;
         let (session, body) = match message {
             PeerMessage::Session { session, body, .. } => (session, body),
-            PeerMessage::SigningQuery { wallet, request, session } => {
-                self.asked(myself, from, RequestKey { wallet, request }, session);
+            PeerMessage::SigningQuery { wallet, request, content, session } => {
+                self.asked(myself, from, RequestKey { wallet, request }, content, session);
                 return;
             }
             PeerMessage::SigningReply { session, outcome } => {

@@ -404,12 +404,16 @@ impl Desk {
         }
     }
 
-    /// The answer of a request, durable before others are told of it.
-    pub(super) async fn answer_on_disk(&self, key: &RequestKey) -> Result<Option<Signature>, Code> {
+    /// The answer of a request of this content, durable before others are told of it. Where the id stands for another
+    /// content here, this one has no answer, and never will have.
+    pub(super) async fn answer_on_disk(&self, key: &RequestKey, content: &[u8; 32]) -> Result<Option<Signature>, Code> {
         let (storage, name) = (&self.args.storage, key.storage_key());
         let stored = storage.get(Family::Results, name.clone()).await.map_err(|error| error.code())?;
         let Some(stored) = stored else { return Ok(None) };
         let record = AdmissionRecord::decode(stored.expose()).map_err(|_| Code::DataCorruption)?;
+        if record.content != *content {
+            return Ok(None);
+        }
         if record.answer.is_some() {
             let batch = Batch::new().put(Family::Results, name, stored);
             storage.write(batch, Durability::Synced).await.map_err(|error| error.code())?;

@@ -96,6 +96,9 @@ pub enum PeerMessage {
         wallet: WalletId,
         /// The request that the session was to answer.
         request: RequestId,
+        /// The hash of its content.
+        #[serde(with = "serde_bytes")]
+        content: [u8; 32],
         /// The session, which is over for the sender.
         session: SheetHash,
     },

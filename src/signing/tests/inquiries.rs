@@ -67,10 +67,15 @@ impl Rig {
         self.says(member, PeerMessage::SigningReply { session: EARLIER, outcome });
     }
 
+    fn query(&self, id: &str, session: SheetHash) -> PeerMessage {
+        let RequestKey { wallet, request } = self.key(id);
+        let content = self.request(Scheme::Ed25519, id).content_hash();
+        PeerMessage::SigningQuery { wallet, request, content, session }
+    }
+
     /// Member 2 asks what became of a session.
     pub(super) fn asks(&self, id: &str, session: SheetHash) {
-        let RequestKey { wallet, request } = self.key(id);
-        self.says(2, PeerMessage::SigningQuery { wallet, request, session });
+        self.says(2, self.query(id, session));
     }
 }
 
@@ -155,6 +160,16 @@ async fn member__should_tell_an_answer_once_it_is_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn member__should_not_tell_the_answer_of_another_content() {
+    let mut rig = Rig::start(|_| ()).await;
+    // A quorum that has no node in common with the asking one's has signed another content under the same id.
+    rig.put("r", Some(SIGNATURE), None).await;
+    let RequestKey { wallet, request } = rig.key("r");
+    rig.says(2, PeerMessage::SigningQuery { wallet, request, content: [5; 32], session: EARLIER });
+    assert!(matches!(rig.told().await, (_, EARLIER, SigningOutcome::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn member__should_say_that_a_session_is_over_of_which_it_knows_no_answer() {
     let mut rig = Rig::start(|_| ()).await;
     rig.cut_off("r").await;
@@ -171,12 +186,10 @@ async fn member__should_leave_a_session_that_another_signer_asks_about() {
     rig.asks("r", session);
     assert!(matches!(rig.told().await.2, SigningOutcome::Running), "member 2 has no part in it");
     assert_eq!(rig.snapshot().await.sessions, vec![session]);
-    let RequestKey { wallet, request } = rig.key("r");
-    rig.says(0, PeerMessage::SigningQuery { wallet, request, session });
+    rig.says(0, rig.query("r", session));
     assert!(matches!(rig.told().await.2, SigningOutcome::Running));
     eventually("the session is over", async || rig.snapshot().await.sessions.is_empty()).await.unwrap();
-    let RequestKey { wallet, request } = rig.key("r");
-    rig.says(0, PeerMessage::SigningQuery { wallet, request, session });
+    rig.says(0, rig.query("r", session));
     assert!(matches!(rig.told().await.2, SigningOutcome::Closed));
 }
 

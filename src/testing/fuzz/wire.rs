@@ -143,7 +143,12 @@ fn messages() -> Vec<Vec<u8>> {
     let asked = [
         PeerMessage::KeygenReply { wallet, session, outcome },
         PeerMessage::KeygenQuery { wallet: "w".parse().unwrap(), session },
-        PeerMessage::SigningQuery { wallet: "w".parse().unwrap(), request: "r".parse().unwrap(), session },
+        PeerMessage::SigningQuery {
+            wallet: "w".parse().unwrap(),
+            request: "r".parse().unwrap(),
+            content: [3; 32],
+            session,
+        },
         PeerMessage::SigningReply { session, outcome: SigningOutcome::Answered(Signature::Ed25519([8; 64])) },
         PeerMessage::ReshareReply { wallet: "w".parse().unwrap(), session, outcome: PendingOutcome::Pending([8; 64]) },
         PeerMessage::ReshareQuery { wallet: "w".parse().unwrap(), session },
