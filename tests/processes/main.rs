@@ -23,6 +23,7 @@ mod client;
 mod cluster;
 mod contract;
 mod crashes;
+mod elsewhere;
 mod guarded;
 mod kill_points;
 mod node;
