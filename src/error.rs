@@ -73,6 +73,10 @@ codes! {
     PairBanned = "PAIR_BANNED",
     /// The key generation failed.
     KeygenFailure = "KEYGEN_FAILURE",
+    /// The reshare failed.
+    ReshareFailure = "RESHARE_FAILURE",
+    /// Another reshare of the wallet is at work, or one is not settled yet.
+    ReshareInProgress = "RESHARE_IN_PROGRESS",
     /// The signing run failed.
     SigningFailure = "SIGNING_FAILURE",
     /// The signature that came out does not verify. It has not left the node.
@@ -108,6 +112,7 @@ impl Code {
                 | Self::ConcurrencyLimit
                 | Self::Cancelled
                 | Self::Superseded
+                | Self::ReshareInProgress
         )
     }
 }
@@ -134,5 +139,11 @@ impl Failure {
     /// A failure that is nobody's.
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
         Self { code, reason: reason.into(), culprits: BTreeSet::new() }
+    }
+
+    /// A wallet was restored on this node, and nobody has confirmed yet that nothing newer is known of it.
+    pub(crate) fn quarantined() -> Self {
+        let reason = "the wallet was restored on this node, and is not confirmed by its other members yet";
+        Self::new(Code::WalletQuarantined, reason)
     }
 }

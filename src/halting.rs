@@ -1,8 +1,8 @@
 //! Places at which processes of tests stand still, to be killed, frozen or stopped right there. Without the `testing`
 //! feature there are none, and this costs nothing.
 //!
-//! `TEST_QUORATE_HALT` names a file. While it holds the name of a place, the first process that comes to that place takes
-//! the file away and stops itself (SIGSTOP) before anything that follows leaves it.
+//! `TEST_QUORATE_HALT` names a file. While it holds the names of places, one in a line, the first process that comes to one
+//! of them takes the file away and stops itself (SIGSTOP) before anything that follows leaves it.
 
 use crate::ids::NodeId;
 use crate::wire::sheet::Sheet;
@@ -16,9 +16,10 @@ pub(crate) enum Place {
     Released,
     /// The result is computed and nobody knows.
     Finished,
-    /// Key generation: the shares are durable and no other member knows.
+    /// Key generation and resharing: what came of it is durable and no other member knows.
     Stored,
-    /// Key generation: the wallet is active and no client knows.
+    /// Key generation: the wallet is active and no client knows. Resharing: the next generation is in force here, and this
+    /// node has told nobody.
     Certified,
 }
 
@@ -42,7 +43,8 @@ pub(crate) fn at(place: Place, sheet: &Sheet, me: NodeId) {
     let Some(file) = &*FILE else { return };
     let Ok(wanted) = std::fs::read_to_string(file) else { return };
     // Of those that come to the place, one takes the file away.
-    if wanted == name(place, sheet, me)
+    let here = name(place, sheet, me);
+    if wanted.lines().any(|line| line == here)
         && std::fs::remove_file(file).is_ok()
         && kill_process(getpid(), Signal::STOP).is_ok()
     {
@@ -59,6 +61,9 @@ fn name(place: Place, sheet: &Sheet, me: NodeId) -> String {
         Task::Keygen { .. } => "keygen",
         Task::Sign { .. } => "signing",
         Task::PairSetup { .. } => "pair setup",
+        Task::Reshare { .. } => "reshare",
+        Task::Prove { .. } => "proof",
+        Task::Checkup { .. } => "check-up",
     };
     let role = if sheet.coordinator == me { "coordinator" } else { "participant" };
     match place {

@@ -29,6 +29,7 @@
 pub mod admin;
 pub mod backup;
 pub mod chain;
+pub mod checkup;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -51,6 +52,7 @@ pub mod policy;
 pub mod process;
 pub mod protocol;
 pub mod registry;
+pub mod reshare;
 pub mod runtime;
 pub mod sabotage;
 pub mod secret;

@@ -23,7 +23,7 @@ use crate::session::CryptoPool;
 use crate::storage::{Argon2Params, KeySource, Owner, StorageArguments, StoreOptions};
 use crate::transport::Forgery;
 use crate::transport::memory::MemoryBroker;
-use crate::wire::request::{KeygenRequest, RequestError, SignRequest};
+use crate::wire::request::{KeygenRequest, RequestError, ReshareRequest, SignRequest};
 
 /// A cluster could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -249,6 +249,22 @@ impl LocalCluster {
     /// When a field breaks its rules.
     pub fn keygen_request(&self, wallet: &WalletId, schemes: &[Scheme]) -> Result<KeygenRequest, RequestError> {
         KeygenRequest::builder(wallet.clone()).key_types(schemes).sign_with(&self.initiator)
+    }
+
+    /// A signed request to deal keys of a wallet anew.
+    ///
+    /// # Errors
+    /// When a field breaks its rules.
+    pub fn reshare_request(
+        &self,
+        wallet: &WalletId,
+        session: &RequestId,
+        signers: u8,
+        nodes: &[NodeId],
+        schemes: &[Scheme],
+    ) -> Result<ReshareRequest, RequestError> {
+        let request = ReshareRequest::builder(wallet.clone(), session.clone(), signers, nodes);
+        request.key_types(schemes).sign_with(&self.initiator)
     }
 
     /// A signed request for a signature.

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use super::BackupError;
 use super::frame::{Head, Record};
+use crate::checkup::is_checkup;
 use crate::identity::PeerBook;
-use crate::ids::{NodeId, Scheme, WalletId};
-use crate::keygen::{Pending, is_content_record};
+use crate::ids::{Generation, NodeId, Scheme, WalletId};
+use crate::keygen::is_content_record;
 use crate::pairing::{is_ban, is_pair};
 use crate::protocol::share::KeyShare;
+use crate::reshare::is_reshare_note;
 use crate::secret::SecretBytes;
 use crate::signing::AdmissionRecord;
 use crate::storage::Family;
 use crate::wallet::{
-    ACTIVE_PREFIX, ORPHAN_PREFIX, PENDING_PREFIX, QUARANTINE_PREFIX, RESTORED_KEY, Restored, WalletCertificate,
-    WalletRecord, certificate_key, share_key, unverified_record,
+    ACTIVE_PREFIX, ORPHAN_PREFIX, PENDING_PREFIX, Pending, QUARANTINE_PREFIX, RESHARING_PREFIX, RESTORED_KEY, Restored,
+    WalletCertificate, WalletRecord, certificate_key, share_key, unverified_record,
 };
 
 /// How many records of each family a backup holds, and how many wallets.
@@ -26,6 +28,9 @@ pub struct Tally {
     pub wallets: u64,
     /// Active shares, each of which fits its certificate.
     pub shares: u64,
+    /// Shares that the node should have and has not: it was away from its disk when the key was reshared, and has to be
+    /// dealt one again.
+    pub missing: u64,
 }
 
 /// Checks records as they come, in the order of the store: shares before the certificates that they must fit.
@@ -76,7 +81,8 @@ impl<'a> Checker<'a> {
             self.shares.insert(record.key.clone(), SecretBytes::copy_from(record.value.expose()));
             return Ok(());
         }
-        let is_pending = record.key.starts_with(PENDING_PREFIX) || record.key.starts_with(ORPHAN_PREFIX);
+        let is_pending =
+            [PENDING_PREFIX, RESHARING_PREFIX, ORPHAN_PREFIX].iter().any(|prefix| record.key.starts_with(prefix));
         if !is_pending {
             return wrong("it is of no kind that this release knows");
         }
@@ -105,7 +111,13 @@ impl<'a> Checker<'a> {
         for key in wallet.keys.iter().filter(|key| key.member(self.node).is_some()) {
             let scheme = key.group.scheme();
             let place = share_key(&wallet.wallet, scheme, key.generation);
-            let Some(share) = self.shares.remove(&place) else { return wrong("its share is missing") };
+            let Some(share) = self.shares.remove(&place) else {
+                if key.generation == Generation(0) {
+                    return wrong("its share is missing");
+                }
+                self.tally.missing = self.tally.missing.saturating_add(1);
+                continue;
+            };
             if !is_share(&wallet, scheme, self.node, &share) {
                 return Err(BackupError::record(Family::Shares, &place, "it is not the share of its key"));
             }
@@ -126,12 +138,13 @@ fn is_share(wallet: &WalletRecord, scheme: Scheme, node: NodeId, share: &SecretB
 fn is_result(key: &[u8], value: &[u8]) -> bool {
     (key.starts_with(b"sign\0") && AdmissionRecord::decode(value).is_ok())
         || (key.starts_with(b"keygen\0") && is_content_record(value))
+        || is_checkup(key, value)
 }
 
 fn is_note(key: &[u8], value: &[u8]) -> bool {
     let of_wallet = |name: &[u8]| std::str::from_utf8(name).ok().is_some_and(|name| name.parse::<WalletId>().is_ok());
     match key.strip_prefix(QUARANTINE_PREFIX) {
         Some(name) => of_wallet(name) && Restored::decode(value).is_ok(),
-        None => key == RESTORED_KEY && Restored::decode(value).is_ok(),
+        None => (key == RESTORED_KEY && Restored::decode(value).is_ok()) || is_reshare_note(key, value),
     }
 }

@@ -36,13 +36,13 @@ use crate::ids::{ClusterId, Scheme, WalletId};
 use crate::keys::DerivationPath;
 use crate::nats::{self, Connection};
 use crate::wire::native::{
-    Answer, DeriveQuery, DerivedKey, MAX_ANSWER_BYTES, NodeStatus, Operation, Signed, Wallet, WalletQuery,
+    Answer, Checkup, DeriveQuery, DerivedKey, NodeStatus, Operation, Signed, Wallet, WalletQuery,
 };
 
 pub use self::queue::{Results, WorkQueue};
 pub use crate::nats::{ConnectError, Credentials, Options, Tls};
 pub use crate::wire::mpcium::{ClientId, KeygenEvent, SigningEvent};
-pub use crate::wire::request::{KeygenRequest, RequestSigner as Signer, SignRequest, SigningFailed};
+pub use crate::wire::request::{KeygenRequest, RequestSigner as Signer, ReshareRequest, SignRequest, SigningFailed};
 
 /// How long an answer may take: longer than any deadline of a cluster with default settings.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -137,6 +137,22 @@ impl Client {
         self.ask(Operation::Sign, request.bytes().to_vec()).await
     }
 
+    /// Has keys of a wallet dealt anew: to other nodes, or to the same.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn reshare(&self, request: &ReshareRequest) -> Result<Wallet, ClientError> {
+        self.ask(Operation::Reshare, request.bytes().to_vec()).await
+    }
+
+    /// Has the shares of all members of a wallet checked.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn checkup(&self, wallet: WalletId) -> Result<Checkup, ClientError> {
+        self.ask(Operation::Checkup, encode(&WalletQuery { wallet_id: wallet })?).await
+    }
+
     /// Asks what a wallet is.
     ///
     /// # Errors
@@ -216,9 +232,6 @@ fn encode(query: &impl Serialize) -> Result<Vec<u8>, ClientError> {
 }
 
 fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ClientError> {
-    if payload.len() > MAX_ANSWER_BYTES {
-        return Err(ClientError::Malformed);
-    }
-    let answer: Answer<T> = serde_json::from_slice(payload).map_err(|_| ClientError::Malformed)?;
+    let answer = Answer::decode(payload).ok_or(ClientError::Malformed)?;
     Result::from(answer).map_err(ClientError::Refused)
 }

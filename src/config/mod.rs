@@ -67,6 +67,8 @@ pub struct Config {
     pub signing: SessionConfig,
     /// What a signing does when a peer fails.
     pub on_peer_failure: OnPeerFailure,
+    /// How old a wallet's last check-up may be before it is checked again unasked; `None`: it never is.
+    pub checkup_every: Option<Duration>,
     /// What unlocks the store.
     pub storage_key: StorageKeySource,
     /// Backups.

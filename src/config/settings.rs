@@ -20,6 +20,7 @@ pub(super) struct Settings {
     pub pairing: PairingSettings,
     pub keygen: KeygenSettings,
     pub signing: SigningSettings,
+    pub checkup: CheckupSettings,
     pub storage: StorageSettings,
     pub backup: BackupSettings,
     pub policy: PolicySettings,
@@ -130,6 +131,13 @@ pub(super) struct SigningSettings {
     pub deadline_ms: u64,
     pub max_concurrent: u32,
     pub on_peer_failure: OnPeerFailure,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckupSettings {
+    pub every_hours: u32,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,7 +41,8 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
             effective.extend([key, " = \"", MASK, "\"\n"]);
         }
     }
-    let Settings { node, cluster, link, pairing, keygen, signing, storage, policy, process, log, .. } = settings;
+    let Settings { node, cluster, link, pairing, keygen, signing, checkup, storage, policy, process, log, .. } =
+        settings;
     let (nats, discovery, gateway, health, shutdown) =
         (settings.nats, settings.discovery, settings.gateway, settings.health, settings.shutdown);
     let keygen = session("keygen", keygen.deadline_ms, keygen.max_concurrent)?;
@@ -72,6 +73,10 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
         keygen,
         signing,
         on_peer_failure,
+        checkup_every: match within("checkup.every_hours", checkup.every_hours, 0..=8_760)? {
+            0 => None,
+            hours => Some(Duration::from_secs(u64::from(hours) * 3_600)),
+        },
         storage_key: storage_key(storage, mpcium.storage_passphrase.clone())?,
         backup: check_backup(settings.backup, mpcium.storage_passphrase)?,
         policy: check_policy(policy)?,

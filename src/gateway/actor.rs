@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::GatewaySettings;
 use super::desk::Desk;
-use super::native::{self, Rooms};
+use super::native::{self, Place, Rooms};
 use super::queue::{self, Queue, Shared};
+use super::reshare;
 use crate::nats::Connection;
 
 /// What the gateway takes.
@@ -88,10 +89,15 @@ impl Actor for GatewayActor {
                 let shared = Arc::clone(&state.shared);
                 state.spawn(&myself, queue::serve(shared, queue, room, stopped.clone()));
             }
+            let (shared, room) = (Arc::clone(&state.shared), settings.keygen_in_flight);
+            state.spawn(&myself, reshare::serve(shared, room, stopped.clone()));
         }
-        if settings.native {
+        // Other nodes hand on what comes to them, however it does.
+        let places = if settings.native { &[Place::Here, Place::Cluster][..] } else { &[Place::Here] };
+        for &place in places {
             let rooms = Rooms::new(settings.keygen_in_flight, settings.signing_in_flight);
-            state.spawn(&myself, native::serve(Arc::clone(&state.shared), rooms, stopped));
+            let shared = Arc::clone(&state.shared);
+            state.spawn(&myself, native::serve(shared, place, rooms, stopped.clone()));
         }
         Ok(state)
     }

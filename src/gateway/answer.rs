@@ -10,7 +10,7 @@ use async_nats::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
 use super::queue::{FIRST_PAUSE, LONGEST_PAUSE, Queue, Shared, Terms};
-use super::streams;
+use super::{native, streams};
 use crate::error::{Code, Failure};
 use crate::metrics::Kind;
 use crate::wire::mpcium::{
@@ -51,16 +51,8 @@ pub(super) async fn answer(shared: Arc<Shared>, queue: Queue, terms: Terms, mess
         acknowledge(&acker).await;
         return;
     }
-    let client = message.headers.as_ref().and_then(|headers| headers.get(CLIENT_ID_HEADER));
-    let client = client.and_then(|text| match ClientId::try_from(text.as_str()) {
-        Ok(client) => Some(client),
-        Err(error) => {
-            tracing::warn!(%error, "a request's result goes to everybody");
-            None
-        }
-    });
     let request = Request {
-        client,
+        client: client_of(message.headers.as_ref()),
         message: key,
         delivered,
         max_deliveries: terms.max_deliveries,
@@ -98,6 +90,18 @@ pub(super) async fn answer(shared: Arc<Shared>, queue: Queue, terms: Terms, mess
             }
         }
         None => {}
+    }
+}
+
+/// Whose results a request leads to, if it says so.
+pub(super) fn client_of(headers: Option<&HeaderMap>) -> Option<ClientId> {
+    let text = headers?.get(CLIENT_ID_HEADER)?;
+    match ClientId::try_from(text.as_str()) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            tracing::warn!(%error, "a request's result goes to everybody");
+            None
+        }
     }
 }
 
@@ -282,13 +286,13 @@ async fn sign(shared: &Shared, request: &Request, payload: &[u8]) -> Fate {
             return failed((&shared.desk.refused(Kind::Sign(Some(parsed.scheme())), duplicate())).into());
         }
     };
-    match shared.desk.sign(parsed).await {
-        Ok(signed) => fate(SigningEvent::success(&network, wallet.as_str(), name.as_str(), &signed.signature)),
+    match native::sign(&shared.desk, Some(&shared.relay), parsed).await.and_then(|signed| signed.to_signature()) {
+        Ok(signature) => fate(SigningEvent::success(&network, wallet.as_str(), name.as_str(), &signature)),
         Err(failure) => request.refuse(shared, &failure, failed),
     }
 }
 
-fn unparsed(error: &RequestError) -> EventError {
+pub(super) fn unparsed(error: &RequestError) -> EventError {
     EventError { code: error.code().into(), reason: error.to_string() }
 }
 
@@ -320,7 +324,7 @@ async fn with_progress<T>(acker: &Acker, every: Duration, work: impl Future<Outp
 }
 
 /// Publishes a result, and returns when the server has it.
-async fn publish(
+pub(super) async fn publish(
     context: &jetstream::Context,
     subject: String,
     id: &str,

@@ -7,23 +7,28 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::checkup::{CheckedUp, CheckupMsg};
 use crate::error::{Code, Failure};
 use crate::identity::PeerBook;
 use crate::ids::{ClusterId, NodeId, Scheme, Threshold, WalletId};
 use crate::keygen::{Generated, KeygenMsg};
 use crate::keys::DerivationPath;
 use crate::metrics::{Kind, Recorder};
-use crate::node::ask;
+use crate::node::{RESHARE_ATTEMPTS, ask};
 use crate::registry::View;
+use crate::reshare::{ReshareMsg, Reshared};
 use crate::session::CryptoPool;
 use crate::signing::{Signed, SigningMsg};
 use crate::supervision::Address;
 use crate::transport::broker::Connection;
 use crate::wallet::WalletCertificate;
-use crate::wire::request::{KeygenRequest, SignRequest};
+use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 
 /// What a request may take beyond its own deadline before its caller stops waiting.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// How often the deadline of a signing passes at most in a check-up, whose sessions run one after the other.
+pub(super) const CHECKUP_SESSIONS: u32 = 3;
 
 /// The node, as its clients' requests see it. Clones see the same node.
 #[derive(Clone)]
@@ -40,6 +45,10 @@ pub struct Desk {
     pub keygen: Address<KeygenMsg>,
     /// Signing.
     pub signing: Address<SigningMsg>,
+    /// Resharing.
+    pub reshare: Address<ReshareMsg>,
+    /// Check-ups.
+    pub checkup: Address<CheckupMsg>,
     /// The membership as this node sees it.
     pub views: watch::Receiver<Arc<View>>,
     /// The broker as the links reach it.
@@ -48,6 +57,8 @@ pub struct Desk {
     pub pool: CryptoPool,
     /// How long a key generation may take.
     pub keygen_deadline: Duration,
+    /// How long a reshare may take.
+    pub reshare_deadline: Duration,
     /// How long a signing may take.
     pub signing_deadline: Duration,
     /// When the node was started.
@@ -64,11 +75,24 @@ impl Desk {
         self.recorder.measured(Kind::Keygen, work).await
     }
 
-    /// Signs.
+    /// Signs. Whoever asks has it measured.
     pub(super) async fn sign(&self, request: SignRequest) -> Result<Signed, Failure> {
-        let (kind, limit) = (Kind::Sign(Some(request.scheme())), self.signing_deadline + GRACE);
-        let work = ask(&self.signing, limit, |reply| SigningMsg::Sign { request, reply });
-        self.recorder.measured(kind, work).await
+        ask(&self.signing, self.signing_deadline + GRACE, |reply| SigningMsg::Sign { request, reply }).await
+    }
+
+    /// Deals keys of a wallet anew. Whoever asks has it measured.
+    pub(super) async fn reshare(&self, request: ReshareRequest) -> Result<Reshared, Failure> {
+        let limit = self.reshare_deadline * RESHARE_ATTEMPTS + GRACE;
+        ask(&self.reshare, limit, |reply| ReshareMsg::Reshare { request, reply }).await
+    }
+
+    /// Checks that the shares of all members of a wallet work.
+    pub(super) async fn check_up(&self, wallet: WalletId) -> Result<CheckedUp, Failure> {
+        ask(&self.checkup, self.signing_deadline * CHECKUP_SESSIONS + GRACE, |reply| CheckupMsg::Check {
+            wallet,
+            reply,
+        })
+        .await
     }
 
     /// A request for which no work is done.

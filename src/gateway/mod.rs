@@ -7,7 +7,11 @@
 //!                     │         └─▶ mpc (result, acknowledged by the server) ──▶ acknowledge the request
 //!                     └── not now: give it back
 //!
+//!  mpc:reshare ─▶ reshare, on one of the nodes that hold the wallet ─▶ mpc (result)
+//!
 //!  quorate.<cluster>.v1.<operation> ─▶ native ─▶ the node's actors ─▶ reply
+//!                                               │ no such key here
+//!                                               └─▶ relay ─▶ quorate.<cluster>.v1.at.<node>.<operation> ─▶ a member
 //! ```
 //!
 //! Promises: a request is acknowledged only when its result is in the stream of results. A request that is delivered
@@ -21,6 +25,8 @@ mod answer;
 mod desk;
 mod native;
 mod queue;
+mod relay;
+mod reshare;
 mod streams;
 
 pub use actor::{GatewayActor, GatewayArgs, GatewayMsg, GatewaySnapshot};

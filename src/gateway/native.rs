@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::desk::{Desk, addresses, path_of};
 use super::queue::{FLUSH, Shared, note};
+use super::relay::{Question, Relay};
 use crate::error::{Code, Failure};
 use crate::ids::Scheme;
 use crate::keys::Signature;
@@ -23,10 +24,10 @@ use crate::process;
 use crate::protocol::derivation::derive;
 use crate::wallet::WalletRecord;
 use crate::wire::native::{
-    Answer, DeriveQuery, DerivedKey, Key, MAX_ANSWER_BYTES, NodeStatus, Operation, PeerReport, Signed, Wallet,
-    WalletQuery,
+    Answer, CheckedKey, CheckedMember, Checkup, DeriveQuery, DerivedKey, Key, MAX_ANSWER_BYTES, NodeStatus, Operation,
+    PeerReport, Signed, Wallet, WalletQuery,
 };
-use crate::wire::request::{KeygenRequest, SignRequest};
+use crate::wire::request::{KeygenRequest, RequestError, ReshareRequest, SignRequest};
 
 /// What the subjects begin with on which clients take answers: `_INBOX.` and `_INBOX_<name>.` among them.
 const INBOX: &str = "_INBOX";
@@ -34,19 +35,25 @@ const INBOX: &str = "_INBOX";
 const QUEUE_GROUP: &str = "quorate";
 /// The longest question, in bytes: signed requests have a limit of their own.
 const MAX_QUESTION_BYTES: usize = 128 * 1024;
+/// How many wallets are checked up for clients at a time.
+const MAX_CHECKUPS: usize = 8;
 /// How many questions that need no session are answered at a time.
 const MAX_QUERIES: usize = 64;
 
 /// Answers until `stop` turns true and what was taken is answered.
-pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Receiver<bool>) {
+pub(super) async fn serve(shared: Arc<Shared>, place: Place, rooms: Rooms, mut stop: watch::Receiver<bool>) {
     let client = shared.connection.client().clone();
     let mut questions = SelectAll::new();
     for operation in Operation::ALL {
-        let subject = operation.subject(&shared.desk.cluster);
+        let desk = &shared.desk;
+        let subject = match place {
+            Place::Cluster => operation.subject(&desk.cluster),
+            Place::Here => operation.subject_at(&desk.cluster, desk.me),
+        };
         shared.connection.claim(&subject);
-        let subscribed = match operation {
-            Operation::Status => client.subscribe(subject).await,
-            _ => client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await,
+        let subscribed = match (place, operation) {
+            (Place::Here, _) | (_, Operation::Status) => client.subscribe(subject).await,
+            (Place::Cluster, _) => client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await,
         };
         match subscribed {
             Ok(subscriber) => questions.push(Questions { operation, subscriber }),
@@ -61,11 +68,13 @@ pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Re
         tokio::select! {
             Some((operation, question)) = questions.next() => {
                 match rooms.of(operation).try_acquire_owned() {
-                    Ok(place) => {
-                        let (desk, client) = (shared.desk.clone(), client.clone());
+                    Ok(room) => {
+                        let (shared, client) = (Arc::clone(&shared), client.clone());
+                        let relays = place == Place::Cluster;
                         work.spawn(async move {
-                            let answer = answer(&desk, operation, &question.payload).await;
-                            drop(place);
+                            let relay = relays.then_some(&shared.relay);
+                            let answer = answer(&shared.desk, relay, operation, &question.payload).await;
+                            drop(room);
                             reply(&client, question, answer).await;
                         });
                     }
@@ -100,6 +109,15 @@ pub(super) async fn serve(shared: Arc<Shared>, rooms: Rooms, mut stop: watch::Re
     shared.connection.flush(FLUSH).await;
 }
 
+/// At whose subjects questions come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At those of all nodes: one of them answers, and may hand the question on.
+    Cluster,
+    /// At this node's own.
+    Here,
+}
+
 /// The questions of one kind.
 struct Questions {
     operation: Operation,
@@ -118,20 +136,30 @@ impl Stream for Questions {
 /// How many requests of each kind are at work at a time.
 pub(super) struct Rooms {
     keygen: Arc<Semaphore>,
+    reshare: Arc<Semaphore>,
     sign: Arc<Semaphore>,
+    checkup: Arc<Semaphore>,
     query: Arc<Semaphore>,
 }
 
 impl Rooms {
     pub(super) fn new(keygen: usize, sign: usize) -> Self {
         let room = |places| Arc::new(Semaphore::new(places));
-        Self { keygen: room(keygen), sign: room(sign), query: room(MAX_QUERIES) }
+        Self {
+            keygen: room(keygen),
+            reshare: room(keygen),
+            sign: room(sign),
+            checkup: room(MAX_CHECKUPS),
+            query: room(MAX_QUERIES),
+        }
     }
 
     fn of(&self, operation: Operation) -> Arc<Semaphore> {
         Arc::clone(match operation {
             Operation::Keygen => &self.keygen,
             Operation::Sign => &self.sign,
+            Operation::Reshare => &self.reshare,
+            Operation::Checkup => &self.checkup,
             Operation::Wallet | Operation::Derive | Operation::Status => &self.query,
         })
     }
@@ -142,7 +170,8 @@ const fn kind(operation: Operation) -> Option<Kind> {
     match operation {
         Operation::Keygen => Some(Kind::Keygen),
         Operation::Sign => Some(Kind::Sign(None)),
-        Operation::Wallet | Operation::Derive | Operation::Status => None,
+        Operation::Reshare => Some(Kind::Reshare),
+        Operation::Checkup | Operation::Wallet | Operation::Derive | Operation::Status => None,
     }
 }
 
@@ -162,15 +191,20 @@ async fn reply(client: &Client, question: Message, answer: Vec<u8>) {
     }
 }
 
-async fn answer(desk: &Desk, operation: Operation, question: &[u8]) -> Vec<u8> {
-    if question.len() > MAX_QUESTION_BYTES {
+async fn answer(desk: &Desk, relay: Option<&Relay>, operation: Operation, payload: &[u8]) -> Vec<u8> {
+    if payload.len() > MAX_QUESTION_BYTES {
         return encode(Err::<(), _>(Failure::new(Code::MsgValidation, "the request is longer than 128 KiB")));
     }
     match operation {
-        Operation::Keygen => encode(keygen(desk, question).await),
-        Operation::Sign => encode(sign(desk, question).await),
-        Operation::Wallet => encode(wallet(desk, question).await),
-        Operation::Derive => encode(derived(desk, question).await),
+        Operation::Keygen => encode(keygen(desk, payload).await),
+        Operation::Sign => encode(match parsed(desk, Kind::Sign(None), SignRequest::parse(payload)) {
+            Ok(request) => sign(desk, relay, request).await,
+            Err(failure) => Err(failure),
+        }),
+        Operation::Reshare => encode(reshare(desk, relay, payload).await),
+        Operation::Checkup => encode(or_elsewhere(desk, relay, operation, payload, check_up(desk, payload)).await),
+        Operation::Wallet => encode(or_elsewhere(desk, relay, operation, payload, wallet(desk, payload)).await),
+        Operation::Derive => encode(or_elsewhere(desk, relay, operation, payload, derived(desk, payload)).await),
         Operation::Status => encode(Ok(status(desk))),
     }
 }
@@ -191,30 +225,72 @@ fn parse<T: DeserializeOwned>(question: &[u8]) -> Result<T, Failure> {
     })
 }
 
+/// A request as parsed, or its failure, counted.
+fn parsed<T>(desk: &Desk, kind: Kind, parsed: Result<T, RequestError>) -> Result<T, Failure> {
+    parsed.map_err(|error| desk.refused(kind, Failure::new(error.code(), error.to_string())))
+}
+
+async fn or_elsewhere<T: DeserializeOwned>(
+    desk: &Desk,
+    relay: Option<&Relay>,
+    operation: Operation,
+    payload: &[u8],
+    here: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match relay {
+        Some(relay) => relay.or_elsewhere(desk, Question { operation, payload }, here).await,
+        None => here.await,
+    }
+}
+
 async fn keygen(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {
-    let request = KeygenRequest::parse(question)
-        .map_err(|error| desk.refused(Kind::Keygen, Failure::new(error.code(), error.to_string())))?;
+    let request = parsed(desk, Kind::Keygen, KeygenRequest::parse(question))?;
     let generated = desk.generate(request).await?;
     Ok(wallet_of(generated.certificate.record(), generated.fresh))
 }
 
-async fn sign(desk: &Desk, question: &[u8]) -> Result<Signed, Failure> {
-    let request = SignRequest::parse(question)
-        .map_err(|error| desk.refused(Kind::Sign(None), Failure::new(error.code(), error.to_string())))?;
-    let (wallet_id, tx_id) = (request.wallet().clone(), request.request_id().clone());
-    let signed = desk.sign(request).await?;
-    Ok(Signed {
-        wallet_id,
-        tx_id,
-        key_type: signed.signature.scheme(),
-        public_key: hex::encode(signed.public_key.as_bytes()),
-        signature: hex::encode(signed.signature.to_bytes()),
-        recovery: match signed.signature {
-            Signature::Ecdsa { recovery, .. } => Some(recovery),
-            Signature::Ed25519(_) | Signature::Bip340(_) => None,
-        },
-        session: signed.session.map(|session| session.to_string()),
-    })
+/// Signs, here or on a node that holds the wallet.
+pub(super) async fn sign(desk: &Desk, relay: Option<&Relay>, request: SignRequest) -> Result<Signed, Failure> {
+    let kind = Kind::Sign(Some(request.scheme()));
+    let (wallet_id, tx_id, payload) =
+        (request.wallet().clone(), request.request_id().clone(), request.bytes().to_vec());
+    let here = async {
+        let signed = desk.sign(request).await?;
+        Ok(Signed {
+            wallet_id,
+            tx_id,
+            key_type: signed.signature.scheme(),
+            public_key: hex::encode(signed.public_key.as_bytes()),
+            signature: hex::encode(signed.signature.to_bytes()),
+            recovery: match signed.signature {
+                Signature::Ecdsa { recovery, .. } => Some(recovery),
+                Signature::Ed25519(_) | Signature::Bip340(_) => None,
+            },
+            session: signed.session.map(|session| session.to_string()),
+        })
+    };
+    desk.recorder.measured(kind, or_elsewhere(desk, relay, Operation::Sign, &payload, here)).await
+}
+
+async fn reshare(desk: &Desk, relay: Option<&Relay>, payload: &[u8]) -> Result<Wallet, Failure> {
+    let request = parsed(desk, Kind::Reshare, ReshareRequest::parse(payload))?;
+    let here = async {
+        let reshared = desk.reshare(request).await?;
+        Ok(wallet_of(reshared.certificate.record(), reshared.fresh))
+    };
+    desk.recorder.measured(Kind::Reshare, or_elsewhere(desk, relay, Operation::Reshare, payload, here)).await
+}
+
+async fn check_up(desk: &Desk, payload: &[u8]) -> Result<Checkup, Failure> {
+    let WalletQuery { wallet_id } = parse(payload)?;
+    let checked = desk.check_up(wallet_id).await?;
+    let good = checked.is_good();
+    let keys = checked.keys.into_iter().map(|key| CheckedKey {
+        key_type: key.scheme,
+        generation: key.generation.0,
+        members: key.members.into_iter().map(|(node_id, problem)| CheckedMember { node_id, problem }).collect(),
+    });
+    Ok(Checkup { wallet_id: checked.wallet, good, keys: keys.collect() })
 }
 
 async fn wallet(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {

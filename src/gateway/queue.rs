@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::answer::answer;
 use super::desk::Desk;
+use super::relay::Relay;
 use super::streams;
 use crate::ids::Scheme;
 use crate::nats::Connection;
@@ -136,6 +137,8 @@ pub(super) struct Shared {
     pub desk: Desk,
     pub connection: Connection,
     pub context: jetstream::Context,
+    /// The way to nodes that hold what this one does not.
+    pub relay: Relay,
     pub counters: Counters,
     /// The requests at work here, by the hash of what they say, with their message.
     pub running: Mutex<BTreeMap<(Queue, [u8; 32]), MessageKey>>,
@@ -148,11 +151,13 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(desk: Desk, connection: Connection) -> Self {
         let context = jetstream::new(connection.client().clone());
+        let relay = Relay::new(connection.client().clone());
         let settling_until = Mutex::new(Instant::now() + SETTLING);
         Self {
             desk,
             connection,
             context,
+            relay,
             counters: Counters::default(),
             running: Mutex::default(),
             answered: Default::default(),

@@ -14,11 +14,13 @@ use prometheus_client::registry::Registry;
 
 use super::sources::Actors;
 use crate::backup::BackupSnapshot;
+use crate::checkup::CheckupSnapshot;
 use crate::gateway::GatewaySnapshot;
 use crate::ids::NodeId;
 use crate::keygen::KeygenSnapshot;
 use crate::metrics::Recorder;
 use crate::pairing::PairingSnapshot;
+use crate::reshare::ReshareSnapshot;
 use crate::signing::SigningSnapshot;
 use crate::storage::StorageSnapshot;
 use crate::transport::TransportSnapshot;
@@ -102,13 +104,15 @@ fn peers(page: &mut Page<'_>, seen: &Seen) {
 }
 
 fn actors(page: &mut Page<'_>, seen: &Seen) {
-    let Actors { storage, transport, pairing, keygen, signing, gateway, backup } = &seen.actors;
+    let Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway, backup } = &seen.actors;
     let answers = [
         ("storage", storage.is_some()),
         ("transport", transport.is_some()),
         ("pairing", pairing.is_some()),
         ("keygen", keygen.is_some()),
         ("signing", signing.is_some()),
+        ("reshare", reshare.is_some()),
+        ("checkup", checkup.is_some()),
         ("gateway", gateway.is_some()),
         ("backup", backup.is_some()),
     ];
@@ -120,7 +124,7 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
     let answers = answers.into_iter().filter(|&(actor, _)| is_there(actor));
     let answers = answers.map(|(actor, answers)| (one("actor", actor), u64::from(answers)));
     page.show_each("actor_answers", "Whether an actor answered in time; without, its numbers are missing", answers);
-    sessions(page, keygen.as_ref(), signing.as_ref());
+    sessions(page, keygen.as_ref(), signing.as_ref(), reshare.as_ref());
     if let Some(storage) = storage {
         store(page, storage);
     }
@@ -131,6 +135,9 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
         page.show("pairs", "Pair setups that this node holds", epochs.len());
         page.show("pairs_banned", "Peers that this node does not sign ECDSA with", banned.len());
         page.show("pair_setups_running", "Pair setups at work", running.len());
+    }
+    if let Some(checkup) = checkup {
+        checkups(page, checkup);
     }
     if let Some(GatewaySnapshot { taken, answered, given_back }) = *gateway {
         let fates = [("taken", taken), ("answered", answered), ("given_back", given_back)];
@@ -156,7 +163,23 @@ fn backups(page: &mut Page<'_>, backup: &BackupSnapshot) {
     page.show("backup_last_bytes", "How long the file of the last backup is that was made", backup.last_bytes);
 }
 
-fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Option<&SigningSnapshot>) {
+fn checkups(page: &mut Page<'_>, CheckupSnapshot { wallets, good, bad, ages, .. }: &CheckupSnapshot) {
+    let outcomes = [("good", *good), ("bad", *bad)].map(|(outcome, wallets)| (one("outcome", outcome), wallets));
+    page.count_each("checkups", "Check-ups of wallets that this node made, by how they went", outcomes);
+    page.show("checkups_running", "Wallets that this node is checking", *wallets);
+    page.show("checkup_wallets", "Wallets that this node checks unasked", ages.wallets);
+    page.show("checkup_wallets_failing", "Those whose last check-up was bad", ages.failing);
+    page.show("checkup_wallets_never_good", "Those that never had a good one", ages.never);
+    let help = "The longest time since the last good check-up of one of them";
+    page.show("checkup_age_seconds", help, ages.oldest.as_secs_f64());
+}
+
+fn sessions(
+    page: &mut Page<'_>,
+    keygen: Option<&KeygenSnapshot>,
+    signing: Option<&SigningSnapshot>,
+    reshare: Option<&ReshareSnapshot>,
+) {
     let kind = |kind: &str| one("kind", kind);
     let ends = |of: &str, done: u64, aborted: u64| {
         let of = of.to_owned();
@@ -165,10 +188,12 @@ fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Optio
     };
     let made = keygen.map(|keygen| ends("keygen", keygen.activated, keygen.aborted));
     let signed = signing.map(|signing| ends("signing", signing.signed, signing.aborted));
+    let reshared = reshare.map(|reshare| ends("reshare", reshare.reshared, reshare.aborted));
     let help = "Runs of protocols that this node took part in, by what became of them";
-    page.count_each("sessions", help, made.into_iter().chain(signed).flatten());
+    page.count_each("sessions", help, made.into_iter().chain(signed).chain(reshared).flatten());
     let causes = keygen.map(|keygen| ("keygen", &keygen.causes));
     let causes = causes.into_iter().chain(signing.map(|signing| ("signing", &signing.causes)));
+    let causes = causes.chain(reshare.map(|reshare| ("reshare", &reshare.causes)));
     let aborts = causes.flat_map(|(kind, causes)| {
         causes.iter().map(move |(code, culprit, aborts)| {
             // An empty label is the same as none.
@@ -182,12 +207,17 @@ fn sessions(page: &mut Page<'_>, keygen: Option<&KeygenSnapshot>, signing: Optio
     let running = [
         keygen.map(|keygen| (kind("keygen"), keygen.running.len())),
         signing.map(|signing| (kind("signing"), signing.sessions.len())),
+        reshare.map(|reshare| (kind("reshare"), reshare.running.len())),
     ];
     page.show_each("sessions_running", "Runs of protocols at work", running.into_iter().flatten());
     if let Some(keygen) = keygen {
         page.show("wallets_unsettled", "Wallets with pending shares that are not settled", keygen.unsettled.len());
         let help = "Wallets that were restored and that other members have not confirmed";
         page.show("wallets_quarantined", help, keygen.quarantined.len());
+    }
+    if let Some(reshare) = reshare {
+        page.show("reshares_unsettled", "Wallets with a reshare that is not settled", reshare.unsettled.len());
+        page.show("reshares_to_tell", "Wallets of which not everybody is known to know the latest", reshare.to_tell);
     }
     if let Some(signing) = signing {
         page.show("signing_requests_running", "Requests for signatures at work", signing.requests);

@@ -5,10 +5,12 @@ use std::time::Duration;
 use ractor::{Message, RpcReplyPort};
 
 use crate::backup::{BackupMsg, BackupSnapshot};
+use crate::checkup::{CheckupMsg, CheckupSnapshot};
 use crate::gateway::{GatewayMsg, GatewaySnapshot};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::Addresses;
 use crate::pairing::{PairingMsg, PairingSnapshot};
+use crate::reshare::{ReshareMsg, ReshareSnapshot};
 use crate::signing::{SigningMsg, SigningSnapshot};
 use crate::storage::{StorageMsg, StorageSnapshot};
 use crate::supervision::Address;
@@ -25,22 +27,26 @@ pub(super) struct Actors {
     pub pairing: Option<PairingSnapshot>,
     pub keygen: Option<KeygenSnapshot>,
     pub signing: Option<SigningSnapshot>,
+    pub reshare: Option<ReshareSnapshot>,
+    pub checkup: Option<CheckupSnapshot>,
     pub gateway: Option<GatewaySnapshot>,
     pub backup: Option<BackupSnapshot>,
 }
 
 /// Asks all at once.
 pub(super) async fn observe(to: &Addresses) -> Actors {
-    let (storage, transport, pairing, keygen, signing, gateway, backup) = tokio::join!(
+    let (storage, transport, pairing, keygen, signing, reshare, checkup, gateway, backup) = tokio::join!(
         ask(&to.storage, |reply| StorageMsg::Snapshot { reply }),
         ask(&to.transport, TransportMsg::Snapshot),
         ask(&to.pairing, PairingMsg::Snapshot),
         ask(&to.keygen, KeygenMsg::Snapshot),
         ask(&to.signing, SigningMsg::Snapshot),
+        ask(&to.reshare, ReshareMsg::Snapshot),
+        ask(&to.checkup, CheckupMsg::Snapshot),
         ask(&to.gateway, GatewayMsg::Snapshot),
         ask(&to.backup, BackupMsg::Snapshot),
     );
-    Actors { storage, transport, pairing, keygen, signing, gateway, backup }
+    Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway, backup }
 }
 
 async fn ask<M: Message, T: Send + 'static>(

@@ -280,8 +280,13 @@ impl KeygenState {
                 }
                 self.sessions.route(session, from, body, credit);
             }
-            // Signing gets these.
-            PeerMessage::SigningQuery { .. } | PeerMessage::SigningReply { .. } => {}
+            // The transport gives these to signing and to resharing.
+            PeerMessage::SigningQuery { .. }
+            | PeerMessage::SigningReply { .. }
+            | PeerMessage::ReshareQuery { .. }
+            | PeerMessage::ReshareReply { .. }
+            | PeerMessage::Reshared { .. }
+            | PeerMessage::KnowsReshared { .. } => {}
         }
     }
 
@@ -370,6 +375,7 @@ impl KeygenState {
                 self.ask_later(myself);
             }
             Work::Lifted { wallet, result } => self.lifted(&wallet, result),
+            Work::Reread { from, wallet, result } => self.reread(from, wallet, result),
             Work::SetAside { wallet, session, result } => match result {
                 Ok(()) => {
                     tracing::info!(%wallet, %session, "a pending share that nobody can certify is set aside");

@@ -17,7 +17,7 @@ use crate::protocol::keygen::KeygenOutput;
 use crate::session::{Outcome, SessionEnd, SessionMsg};
 use crate::supervision::beside;
 use crate::wallet::WalletCertificate;
-use crate::wire::message::{KeygenOutcome, SessionBody};
+use crate::wire::message::{PendingOutcome, SessionBody};
 
 impl KeygenState {
     /// The threshold protocol is over.
@@ -91,7 +91,7 @@ impl KeygenState {
             self.certify(myself, session);
         } else if let Some((wallet, _)) = self.unsettled.iter().find(|(_, unsettled)| unsettled.session == session) {
             let wallet = wallet.clone();
-            self.reply(myself, from, &wallet, session, KeygenOutcome::Pending(signature));
+            self.reply(myself, from, &wallet, session, PendingOutcome::Pending(signature));
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ractor::{ActorProcessingErr, ActorRef};
 
-use super::Commit;
 use super::actor::{KeygenMsg, KeygenState, NOT_SETTLED, Waiter};
 use super::prepare::Prepared;
 use super::run::{Phase, Run, answer};
@@ -14,6 +13,7 @@ use crate::ids::NodeId;
 use crate::protocol::keygen::{Keygen, KeygenOutput};
 use crate::protocol::{Party, RunContext, rng};
 use crate::session::{Draft, SessionMsg, SheetContext};
+use crate::wallet::Commit;
 use crate::wire::sheet::Task;
 
 impl KeygenState {

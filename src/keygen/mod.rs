@@ -16,10 +16,8 @@
 //! The same question is asked about wallets that came back out of a backup: see [`crate::wallet::Confirmation`].
 
 mod actor;
-mod commit;
 mod committing;
 mod coordinate;
-mod pending;
 mod prepare;
 mod quarantine;
 mod resolution;
@@ -30,8 +28,6 @@ mod tests;
 mod work;
 
 pub use actor::{KeygenActor, KeygenMsg, KeygenSnapshot};
-pub use commit::Commit;
-pub(crate) use pending::Pending;
 pub use prepare::KeygenArgs;
 pub(crate) use prepare::is_content_record;
 pub use resolution::{Resolution, Verdict};

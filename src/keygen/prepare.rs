@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::KeygenMsg;
-use super::pending::Pending;
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
@@ -23,6 +22,7 @@ use crate::signing::check_frame;
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
+use crate::wallet::Pending;
 use crate::wallet::{
     RECORD_DOMAIN, WalletCertificate, WalletError, WalletRecord, certificate_key, orphan_key, pending_key, share_key,
 };
@@ -87,7 +87,7 @@ impl From<WalletError> for NotActivated {
     fn from(error: WalletError) -> Self {
         let culprit = match &error {
             WalletError::Signature(node) => Some(*node),
-            WalletError::Codec(_) | WalletError::Rule(_) => None,
+            WalletError::Codec(_) | WalletError::Rule(_) | WalletError::Proof(_) => None,
         };
         tracing::warn!(%error, "a wallet record cannot be certified");
         Self { code: error.code(), culprit }
@@ -255,26 +255,11 @@ impl KeygenArgs {
                 tracing::error!(%error, "failed to store new shares");
                 // A write without an answer may take effect all the same, also later. Until the store says, this task does
                 // not end, so that the node never claims to hold no share while it may.
-                loop {
-                    if self.writes_are_through(wallet).await
-                        && let Ok(stored) = self.pending(wallet).await
-                    {
-                        let own = stored.filter(|stored| stored.session == sheet.hash);
-                        return own.ok_or(error.code());
-                    }
-                    tokio::time::sleep(self.resolve_every).await;
-                }
+                let stored = self.storage.settled(Family::Shares, pending_key(wallet), self.resolve_every).await;
+                let stored = stored.and_then(|bytes| Pending::decode(bytes.expose()).ok());
+                stored.filter(|stored| stored.session == sheet.hash).ok_or(error.code())
             }
         }
-    }
-
-    /// Whether all earlier writes of pending shares of a wallet have taken effect, or never will: writes are done one
-    /// after the other, and this is one that changes nothing.
-    async fn writes_are_through(&self, wallet: &WalletId) -> bool {
-        let key = pending_key(wallet);
-        let nothing = Batch::new().require_absent(Family::Shares, key.clone()).delete(Family::Shares, key);
-        let answer = self.storage.write(nothing, Durability::Synced).await;
-        matches!(answer, Ok(()) | Err(StorageError::ConditionFailed(_)))
     }
 
     /// The pending shares of a wallet, if there are any.

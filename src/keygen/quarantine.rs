@@ -5,14 +5,17 @@ use std::ops::Bound;
 
 use ractor::{ActorProcessingErr, ActorRef};
 
+use super::KeygenArgs;
 use super::actor::{KeygenMsg, KeygenState};
 use super::work::Work;
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash, WalletId};
-use crate::storage::{Batch, Durability, Family, Listing};
+use crate::storage::{Batch, Durability, Family, Listing, StorageError};
 use crate::supervision::beside;
-use crate::wallet::{Confirmation, QUARANTINE_PREFIX, certificate_key, quarantine_key, unverified_record};
-use crate::wire::message::{KeygenOutcome, PeerMessage};
+use crate::wallet::{
+    Confirmation, QUARANTINE_PREFIX, WalletRecord, certificate_key, quarantine_key, unverified_record,
+};
+use crate::wire::message::{PeerMessage, PendingOutcome};
 
 /// The most marks read at a time.
 const PAGE: usize = 256;
@@ -72,8 +75,10 @@ impl KeygenState {
             let page = self.args.storage.list(listing).await?;
             for record in &page.records {
                 let name = record.key.strip_prefix(QUARANTINE_PREFIX).and_then(|name| std::str::from_utf8(name).ok());
-                if let Some(wallet) = name.and_then(|name| name.parse::<WalletId>().ok()) {
-                    self.hold_in_quarantine(wallet).await?;
+                if let Some(wallet) = name.and_then(|name| name.parse::<WalletId>().ok())
+                    && let Some(record) = self.args.stored_record(&wallet).await?
+                {
+                    self.hold_in_quarantine(wallet, &record);
                 }
             }
             if !page.more {
@@ -88,19 +93,9 @@ impl KeygenState {
         Ok(())
     }
 
-    async fn hold_in_quarantine(&mut self, wallet: WalletId) -> Result<(), ActorProcessingErr> {
-        let stored = self.args.storage.get(Family::Wallets, certificate_key(&wallet)).await?;
-        // Without a certificate there is nothing to confirm, and nothing to sign with.
-        let Some(certificate) = stored else { return Ok(()) };
-        match unverified_record(certificate.expose()) {
-            Ok(record) => {
-                let confirmation = Confirmation::new(&record, self.args.identity.id());
-                let held = Held { session: record.session, confirmation, lifting: false };
-                self.quarantine.wallets.insert(wallet, held);
-            }
-            Err(error) => tracing::error!(%wallet, %error, "a restored wallet certificate does not decode"),
-        }
-        Ok(())
+    fn hold_in_quarantine(&mut self, wallet: WalletId, record: &WalletRecord) {
+        let confirmation = Confirmation::new(record, self.args.identity.id());
+        self.quarantine.wallets.insert(wallet, Held { session: record.session, confirmation, lifting: false });
     }
 
     /// Asks the members of those wallets in quarantine whose turn it is.
@@ -123,7 +118,7 @@ impl KeygenState {
         from: NodeId,
         wallet: &WalletId,
         session: SheetHash,
-        outcome: &KeygenOutcome,
+        outcome: &PendingOutcome,
     ) {
         let Some(held) = self.quarantine.wallets.get_mut(wallet) else { return };
         if held.session != session || held.lifting {
@@ -131,12 +126,18 @@ impl KeygenState {
         }
         match outcome {
             // It names the session that made the wallet what it is there: the same as here.
-            KeygenOutcome::Certified(_) => {}
-            KeygenOutcome::Absent => {
-                tracing::warn!(peer = %from, %wallet, "a restored wallet is not what a member knows: it stays in quarantine");
+            PendingOutcome::Certified(_) => {}
+            PendingOutcome::Absent => {
+                // Where that is because the wallet was reshared since, the member sends its certificate along, and resharing
+                // puts it in force. What has to be confirmed then is the new one.
+                let (args, wallet) = (self.args.clone(), wallet.clone());
+                beside(myself, async move {
+                    let result = args.stored_record(&wallet).await.map_err(|error| error.code());
+                    Work::Reread { from, wallet, result }
+                });
                 return;
             }
-            KeygenOutcome::Pending(_) | KeygenOutcome::Running => return,
+            PendingOutcome::Pending(_) | PendingOutcome::Running => return,
         }
         if !held.confirmation.confirmed(from) {
             return;
@@ -148,6 +149,22 @@ impl KeygenState {
             let result = storage.write(lifted, Durability::Synced).await.map_err(|error| error.code());
             Work::Lifted { wallet, result }
         });
+    }
+
+    /// What a wallet in quarantine is was read again, because a member knows it otherwise.
+    pub(super) fn reread(&mut self, from: NodeId, wallet: WalletId, result: Result<Option<WalletRecord>, Code>) {
+        // What cannot be read now is read when the member answers again.
+        let Ok(Some(record)) = result else { return };
+        match self.quarantine.wallets.get(&wallet) {
+            Some(held) if held.session != record.session => {
+                self.hold_in_quarantine(wallet, &record);
+                self.confirm();
+            }
+            Some(_) => {
+                tracing::warn!(peer = %from, %wallet, "a restored wallet is not what a member knows: it stays in quarantine");
+            }
+            None => {}
+        }
     }
 
     /// A wallet was let out of quarantine, or could not be yet.
@@ -166,5 +183,20 @@ impl KeygenState {
                 }
             }
         }
+    }
+}
+
+impl KeygenArgs {
+    /// What a wallet is by its stored certificate, if that is there and decodes. Without it there is nothing to confirm, and
+    /// nothing to sign with.
+    async fn stored_record(&self, wallet: &WalletId) -> Result<Option<WalletRecord>, StorageError> {
+        let stored = self.storage.get(Family::Wallets, certificate_key(wallet)).await?;
+        Ok(stored.and_then(|certificate| match unverified_record(certificate.expose()) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::error!(%wallet, %error, "a restored wallet certificate does not decode");
+                None
+            }
+        }))
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::Generated;
 use super::actor::{Asker, Waiter};
-use super::pending::Pending;
-use super::{Commit, Generated};
 use crate::error::Failure;
 use crate::ids::NodeId;
 use crate::session::SheetContext;
+use crate::wallet::Commit;
+use crate::wallet::Pending;
 
 /// How far a wallet's making is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::actor::{KeygenMsg, KeygenState};
-use super::pending::Pending;
 use super::run::Signature;
 use super::work::Work;
 use super::{Resolution, Verdict};
@@ -11,8 +10,9 @@ use crate::error::Code;
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::storage::{Family, Listing};
 use crate::supervision::beside;
+use crate::wallet::Pending;
 use crate::wallet::{PENDING_PREFIX, WalletRecord, members};
-use crate::wire::message::{KeygenOutcome, PeerMessage};
+use crate::wire::message::{PeerMessage, PendingOutcome};
 
 /// The most pending records read at a time.
 const PENDING_PAGE: usize = 256;
@@ -136,10 +136,10 @@ impl KeygenState {
     /// A member asks what this node knows of a key generation.
     pub(super) fn query(&mut self, myself: &ActorRef<KeygenMsg>, from: NodeId, wallet: WalletId, session: SheetHash) {
         let known = if self.run_of(session).is_some() {
-            Some(KeygenOutcome::Running)
+            Some(PendingOutcome::Running)
         } else {
             let unsettled = self.unsettled.get(&wallet).filter(|unsettled| unsettled.session == session);
-            unsettled.map(|unsettled| KeygenOutcome::Pending(unsettled.own.signature))
+            unsettled.map(|unsettled| PendingOutcome::Pending(unsettled.own.signature))
         };
         if let Some(outcome) = known {
             self.sessions.post().transmit(from, PeerMessage::KeygenReply { wallet, session, outcome });
@@ -149,15 +149,22 @@ impl KeygenState {
             // It asks again.
             return;
         }
-        let args = self.args.clone();
+        let (args, post) = (self.args.clone(), self.sessions.post().clone());
         beside(myself, async move {
             let outcome = match args.certificate(&wallet).await {
                 Ok(Some(certificate)) if certificate.record().session == session => {
-                    certificate.encode().map_or(KeygenOutcome::Running, KeygenOutcome::Certified)
+                    certificate.encode().map_or(PendingOutcome::Running, PendingOutcome::Certified)
                 }
-                Ok(_) => KeygenOutcome::Absent,
+                Ok(newer) => {
+                    // One that was reshared speaks for itself: who asks is behind, or sees that it is not.
+                    let newer = newer.filter(|newer| newer.record().is_successor());
+                    if let Some(certificate) = newer.and_then(|newer| newer.encode().ok()) {
+                        post.transmit(from, PeerMessage::Reshared { wallet: wallet.clone(), certificate });
+                    }
+                    PendingOutcome::Absent
+                }
                 // Not being able to tell is not the same as holding none.
-                Err(_) => KeygenOutcome::Running,
+                Err(_) => PendingOutcome::Running,
             };
             Work::Answer { to: from, wallet, session, outcome }
         });
@@ -170,7 +177,7 @@ impl KeygenState {
         from: NodeId,
         wallet: &WalletId,
         session: SheetHash,
-        outcome: KeygenOutcome,
+        outcome: PendingOutcome,
     ) {
         let Some(unsettled) = self.unsettled.get_mut(wallet) else {
             return self.confirmed(myself, from, wallet, session, &outcome);
@@ -180,8 +187,8 @@ impl KeygenState {
         }
         match outcome {
             // One at a time; whoever has a certificate has it when it is asked again.
-            KeygenOutcome::Certified(_) if unsettled.settling => return,
-            KeygenOutcome::Certified(certificate) => {
+            PendingOutcome::Certified(_) if unsettled.settling => return,
+            PendingOutcome::Certified(certificate) => {
                 unsettled.settling = true;
                 let (args, writing, wallet) = (self.args.clone(), self.args.writing(), wallet.clone());
                 beside(myself, async move {
@@ -191,15 +198,15 @@ impl KeygenState {
                 });
                 return;
             }
-            KeygenOutcome::Pending(signature) => {
+            PendingOutcome::Pending(signature) => {
                 if !self.args.signs(from, &unsettled.own.record, &signature) {
                     tracing::warn!(peer = %from, %wallet, "a member's signature of a wallet record does not verify");
                     return;
                 }
                 unsettled.resolution.signed(from, signature);
             }
-            KeygenOutcome::Absent => unsettled.resolution.absent(from),
-            KeygenOutcome::Running => return,
+            PendingOutcome::Absent => unsettled.resolution.absent(from),
+            PendingOutcome::Running => return,
         }
         if !matches!(unsettled.resolution.verdict(), Verdict::Ask(_)) {
             self.settle_one(myself, wallet);

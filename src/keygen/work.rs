@@ -8,8 +8,8 @@ use super::run::Signature;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::session::SheetContext;
-use crate::wallet::WalletCertificate;
-use crate::wire::message::KeygenOutcome;
+use crate::wallet::{WalletCertificate, WalletRecord};
+use crate::wire::message::PendingOutcome;
 
 /// What a task that the actor started reports.
 pub struct TaskDone(pub(super) Work);
@@ -47,6 +47,12 @@ pub(super) enum Work {
         wallet: WalletId,
         result: Result<(), Code>,
     },
+    /// What a wallet in quarantine is by this node's store, after a member said that it knows it otherwise.
+    Reread {
+        from: NodeId,
+        wallet: WalletId,
+        result: Result<Option<WalletRecord>, Code>,
+    },
     /// Pending shares are set aside, or not.
     SetAside {
         wallet: WalletId,
@@ -58,6 +64,6 @@ pub(super) enum Work {
         to: NodeId,
         wallet: WalletId,
         session: SheetHash,
-        outcome: KeygenOutcome,
+        outcome: PendingOutcome,
     },
 }

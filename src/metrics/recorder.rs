@@ -24,6 +24,8 @@ const BUCKETS: u16 = 16;
 pub enum Kind {
     /// A wallet.
     Keygen,
+    /// Keys of a wallet, dealt anew.
+    Reshare,
     /// A signature; of no scheme where the request could not be read.
     Sign(Option<Scheme>),
 }
@@ -32,6 +34,7 @@ impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Keygen => "keygen",
+            Self::Reshare => "reshare",
             Self::Sign(_) => "sign",
         }
     }
@@ -40,7 +43,7 @@ impl Kind {
     const fn scheme(self) -> &'static str {
         match self {
             Self::Sign(Some(scheme)) => scheme.as_str(),
-            Self::Keygen | Self::Sign(None) => "",
+            Self::Keygen | Self::Reshare | Self::Sign(None) => "",
         }
     }
 }

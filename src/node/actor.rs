@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Settings, UnsealError};
 use crate::admin::{AdminActor, AdminArgs, AdminEndpoint, AdminMsg};
 use crate::backup::{BackupActor, BackupArgs, BackupMsg, BackupSettings};
+use crate::checkup::{CheckupActor, CheckupArgs, CheckupMsg};
 use crate::clock::Clock;
 use crate::gateway::{Desk, GatewayActor, GatewayArgs, GatewayMsg, GatewaySettings};
 use crate::health::{Endpoint, HealthActor, HealthArgs, HealthMsg};
@@ -22,6 +23,7 @@ use crate::nats;
 use crate::pairing::{Banned, PairingActor, PairingArgs, PairingMsg};
 use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryActor, RegistryArgs, RegistryMsg, View};
+use crate::reshare::{ReshareActor, ReshareArgs, ReshareMsg};
 use crate::session::CryptoPool;
 use crate::signing::{SigningActor, SigningArgs, SigningMsg};
 use crate::storage::{KeySource, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts};
@@ -31,6 +33,8 @@ use crate::transport::{Forgery, Services, TransportActor, TransportArgs, Transpo
 
 /// How long the root waits for an answer of a child.
 pub(super) const ASK: Duration = Duration::from_secs(5);
+/// The most wallets of clients that are checked up at a time.
+const MAX_CHECKUPS: usize = 8;
 /// How long a child may take to stop once it has nothing left to do.
 pub(super) const STOP: Duration = Duration::from_secs(5);
 
@@ -98,6 +102,10 @@ pub struct Addresses {
     pub keygen: Address<KeygenMsg>,
     /// Signing.
     pub signing: Address<SigningMsg>,
+    /// Resharing.
+    pub reshare: Address<ReshareMsg>,
+    /// Check-ups.
+    pub checkup: Address<CheckupMsg>,
     /// The links.
     pub transport: Address<TransportMsg>,
     /// The clients, if any are served over a broker.
@@ -144,6 +152,10 @@ pub enum ChildName {
     Keygen,
     /// Signing.
     Signing,
+    /// Resharing.
+    Reshare,
+    /// Check-ups.
+    Checkup,
     /// The links.
     Transport,
     /// The clients.
@@ -172,11 +184,14 @@ pub struct NodeState {
     pub(super) addresses: Addresses,
     views: Arc<ViewWatch>,
     keygen_writes: Arc<RwLock<()>>,
+    reshare_writes: Arc<RwLock<()>>,
     pub(super) storage: Child<StorageMsg>,
     pub(super) registry: Child<RegistryMsg>,
     pub(super) pairing: Child<PairingMsg>,
     pub(super) keygen: Child<KeygenMsg>,
     pub(super) signing: Child<SigningMsg>,
+    pub(super) reshare: Child<ReshareMsg>,
+    pub(super) checkup: Child<CheckupMsg>,
     pub(super) transport: Child<TransportMsg>,
     pub(super) gateway: Child<GatewayMsg>,
     health: Child<HealthMsg>,
@@ -219,6 +234,8 @@ impl Actor for NodeActor {
             pairing: Child::new(addresses.pairing.clone(), restarts, stuck_after),
             keygen: Child::new(addresses.keygen.clone(), restarts, stuck_after),
             signing: Child::new(addresses.signing.clone(), restarts, stuck_after),
+            reshare: Child::new(addresses.reshare.clone(), restarts, stuck_after),
+            checkup: Child::new(addresses.checkup.clone(), restarts, stuck_after),
             transport: Child::new(addresses.transport.clone(), restarts, stuck_after),
             gateway: Child::new(addresses.gateway.clone(), restarts, stuck_after),
             health: Child::new(addresses.health.clone(), endless, stuck_after),
@@ -228,6 +245,7 @@ impl Actor for NodeActor {
             started: Instant::now(),
             views: Arc::new(ViewWatch(views)),
             keygen_writes: Arc::new(RwLock::new(())),
+            reshare_writes: Arc::new(RwLock::new(())),
             args,
             addresses,
             myself: Address::of(myself.clone()),
@@ -314,6 +332,8 @@ impl NodeState {
             () if self.pairing.is(cell) => ChildName::Pairing,
             () if self.keygen.is(cell) => ChildName::Keygen,
             () if self.signing.is(cell) => ChildName::Signing,
+            () if self.reshare.is(cell) => ChildName::Reshare,
+            () if self.checkup.is(cell) => ChildName::Checkup,
             () if self.transport.is(cell) => ChildName::Transport,
             () if self.gateway.is(cell) => ChildName::Gateway,
             () if self.health.is(cell) => ChildName::Health,
@@ -331,6 +351,8 @@ impl NodeState {
             (ChildName::Pairing, self.pairing.holds_thread()),
             (ChildName::Keygen, self.keygen.holds_thread()),
             (ChildName::Signing, self.signing.holds_thread()),
+            (ChildName::Reshare, self.reshare.holds_thread()),
+            (ChildName::Checkup, self.checkup.holds_thread()),
             (ChildName::Transport, self.transport.holds_thread()),
             (ChildName::Gateway, self.gateway.holds_thread()),
             (ChildName::Health, self.health.holds_thread()),
@@ -348,6 +370,8 @@ impl NodeState {
             ChildName::Pairing => (self.pairing.join().await, self.pairing.failed()),
             ChildName::Keygen => (self.keygen.join().await, self.keygen.failed()),
             ChildName::Signing => (self.signing.join().await, self.signing.failed()),
+            ChildName::Reshare => (self.reshare.join().await, self.reshare.failed()),
+            ChildName::Checkup => (self.checkup.join().await, self.checkup.failed()),
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
             ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
             ChildName::Health => (self.health.join().await, self.health.failed()),
@@ -390,6 +414,14 @@ impl NodeState {
             ChildName::Signing => {
                 self.signing.start(SigningActor, self.signing_args(), supervisor).await?;
                 self.show_view(&self.addresses.signing).await;
+            }
+            ChildName::Reshare => {
+                self.reshare.start(ReshareActor, self.reshare_args(), supervisor).await?;
+                self.show_view(&self.addresses.reshare).await;
+            }
+            ChildName::Checkup => {
+                self.checkup.start(CheckupActor, self.checkup_args(), supervisor).await?;
+                self.show_view(&self.addresses.checkup).await;
             }
             ChildName::Transport => {
                 self.transport.start(TransportActor, self.transport_args(), supervisor).await?;
@@ -441,6 +473,8 @@ impl NodeState {
         let listeners: Vec<Arc<dyn Deliver<Arc<View>>>> = vec![
             Arc::new(self.addresses.keygen.clone()),
             Arc::new(self.addresses.signing.clone()),
+            Arc::new(self.addresses.reshare.clone()),
+            Arc::new(self.addresses.checkup.clone()),
             Arc::clone(&self.views) as Arc<dyn Deliver<Arc<View>>>,
         ];
         RegistryArgs {
@@ -464,7 +498,11 @@ impl NodeState {
             clock: self.args.clock,
             deadline: self.args.settings.pair_setup_deadline,
             registry: Arc::new(self.addresses.registry.clone()) as Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
-            signing: Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
+            users: vec![
+                Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
+                Arc::new(self.addresses.reshare.clone()),
+                Arc::new(self.addresses.checkup.clone()),
+            ],
             myself: self.addresses.pairing.clone(),
         }
     }
@@ -510,6 +548,45 @@ impl NodeState {
         }
     }
 
+    fn reshare_args(&self) -> ReshareArgs {
+        let settings = &self.args.settings;
+        ReshareArgs {
+            cluster: settings.cluster.clone(),
+            identity: Arc::clone(&self.args.identity),
+            peers: Arc::clone(&self.args.peers),
+            policy: Arc::clone(&self.args.policy),
+            transport: self.addresses.transport.clone(),
+            storage: self.storage_handle(),
+            pairing: self.addresses.pairing.clone(),
+            users: vec![Arc::new(self.addresses.signing.clone())],
+            pool: self.args.pool.clone(),
+            clock: self.args.clock,
+            deadline: settings.reshare_deadline,
+            resolve_every: settings.resolve_every,
+            max_concurrent: settings.max_reshare,
+            myself: self.addresses.reshare.clone(),
+            writes: Arc::clone(&self.reshare_writes),
+        }
+    }
+
+    fn checkup_args(&self) -> CheckupArgs {
+        let settings = &self.args.settings;
+        CheckupArgs {
+            cluster: settings.cluster.clone(),
+            identity: Arc::clone(&self.args.identity),
+            peers: Arc::clone(&self.args.peers),
+            transport: self.addresses.transport.clone(),
+            storage: self.storage_handle(),
+            pairing: self.addresses.pairing.clone(),
+            pool: self.args.pool.clone(),
+            clock: self.args.clock,
+            deadline: settings.signing_deadline,
+            max_concurrent: MAX_CHECKUPS,
+            every: settings.checkup_every,
+            myself: self.addresses.checkup.clone(),
+        }
+    }
+
     fn transport_args(&self) -> TransportArgs {
         let (to, me) = (&self.addresses, self.args.identity.id());
         TransportArgs {
@@ -522,12 +599,16 @@ impl NodeState {
                 keygen: Arc::new(to.keygen.clone()),
                 signing: Arc::new(to.signing.clone()),
                 pairing: Arc::new(to.pairing.clone()),
+                reshare: Arc::new(to.reshare.clone()),
+                checkup: Arc::new(to.checkup.clone()),
             },
             listeners: vec![
                 Arc::new(to.registry.clone()),
                 Arc::new(to.pairing.clone()),
                 Arc::new(to.keygen.clone()),
                 Arc::new(to.signing.clone()),
+                Arc::new(to.reshare.clone()),
+                Arc::new(to.checkup.clone()),
             ],
             config: self.args.settings.link,
             forgery: self.args.forgery.clone(),
@@ -576,10 +657,13 @@ impl NodeState {
             threshold: self.args.settings.threshold,
             keygen: to.keygen.clone(),
             signing: to.signing.clone(),
+            reshare: to.reshare.clone(),
+            checkup: to.checkup.clone(),
             views: self.views.0.subscribe(),
             links: self.args.broker.connection(),
             pool: self.args.pool.clone(),
             keygen_deadline: self.args.settings.keygen_deadline,
+            reshare_deadline: self.args.settings.reshare_deadline,
             signing_deadline: self.args.settings.signing_deadline,
             started: self.started,
             recorder: self.recorder.clone(),
@@ -603,9 +687,13 @@ impl NodeState {
         if self.args.gateway.is_some() && to.gateway.call(drain, GatewayMsg::Drain).await.is_err() {
             tracing::warn!("clients' requests were not answered in time; other nodes get them");
         }
-        let (signing, keygen) =
-            tokio::join!(to.signing.call(drain, SigningMsg::Drain), to.keygen.call(drain, KeygenMsg::Drain));
-        if signing.is_err() || keygen.is_err() {
+        let (signing, keygen, reshare, checkup) = tokio::join!(
+            to.signing.call(drain, SigningMsg::Drain),
+            to.keygen.call(drain, KeygenMsg::Drain),
+            to.reshare.call(drain, ReshareMsg::Drain),
+            to.checkup.call(drain, CheckupMsg::Drain)
+        );
+        if signing.is_err() || keygen.is_err() || reshare.is_err() || checkup.is_err() {
             tracing::warn!("running work did not end in time; it is aborted");
         }
         if to.registry.call(ASK, RegistryMsg::Resign).await.is_err() {
@@ -615,6 +703,8 @@ impl NodeState {
         self.gateway.stop(STOP).await;
         self.signing.stop(STOP).await;
         self.keygen.stop(STOP).await;
+        self.reshare.stop(STOP).await;
+        self.checkup.stop(STOP).await;
         self.pairing.stop(STOP).await;
         self.transport.stop(STOP).await;
         self.registry.stop(STOP).await;

@@ -17,14 +17,18 @@ use crate::ids::{NodeId, WalletId};
 use crate::keygen::{Generated, KeygenMsg};
 use crate::metrics::{Kind, Recorder};
 use crate::registry::View;
+use crate::reshare::{ReshareMsg, Reshared};
 use crate::signing::{Signed, SigningMsg};
 use crate::storage::{KeySource, StorageError};
 use crate::supervision::{Address, CallError};
 use crate::wallet::WalletCertificate;
-use crate::wire::request::{KeygenRequest, SignRequest};
+use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 
 /// What a request may take beyond its own deadline before its caller stops waiting.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often a reshare's deadline passes at most: it begins anew where a node turns out to have no share to deal, and each
+/// beginning ends at once or in its time.
+pub(crate) const RESHARE_ATTEMPTS: u32 = 2;
 
 /// A node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,7 @@ pub struct NodeHandle {
     joined: JoinHandle<()>,
     keygen_limit: Duration,
     signing_limit: Duration,
+    reshare_limit: Duration,
     stop_limit: Duration,
 }
 
@@ -82,6 +87,7 @@ impl NodeHandle {
         }
         let (keygen_limit, signing_limit) =
             (args.settings.keygen_deadline + GRACE, args.settings.signing_deadline + GRACE);
+        let reshare_limit = args.settings.reshare_deadline * RESHARE_ATTEMPTS + GRACE;
         let stop_limit = args.settings.drain * 2 + GRACE * 6;
         let addresses = Addresses::default();
         let recorder = Recorder::new(args.peers.ids());
@@ -89,7 +95,19 @@ impl NodeHandle {
         let (sender, views) = watch::channel(Arc::new(View::empty(id, args.peers.ids())));
         let root = Root { args, addresses: addresses.clone(), views: sender, recorder: recorder.clone() };
         let (root, joined) = Actor::spawn(None, NodeActor, root).await.map_err(|error| StartError::of(&error))?;
-        Ok(Self { id, addresses, views, recorder, health, root, joined, keygen_limit, signing_limit, stop_limit })
+        Ok(Self {
+            id,
+            addresses,
+            views,
+            recorder,
+            health,
+            root,
+            joined,
+            keygen_limit,
+            signing_limit,
+            reshare_limit,
+            stop_limit,
+        })
     }
 
     /// The node's id.
@@ -127,6 +145,15 @@ impl NodeHandle {
         let kind = Kind::Sign(Some(request.scheme()));
         let work = ask(&self.addresses.signing, self.signing_limit, |reply| SigningMsg::Sign { request, reply });
         self.recorder.measured(kind, work).await
+    }
+
+    /// Deals keys of a wallet anew.
+    ///
+    /// # Errors
+    /// The failure that its client is told.
+    pub async fn reshare(&self, request: ReshareRequest) -> Result<Reshared, Failure> {
+        let work = ask(&self.addresses.reshare, self.reshare_limit, |reply| ReshareMsg::Reshare { request, reply });
+        self.recorder.measured(Kind::Reshare, work).await
     }
 
     /// What a wallet is, if it is active on this node.

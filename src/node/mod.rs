@@ -6,6 +6,7 @@
 //!       ├─ pairing          pair setups and bans ── session:<id>
 //!       ├─ keygen           new wallets ─────────── session:<id>
 //!       ├─ signing          signatures ──────────── session:<id>
+//!       ├─ reshare          other committees ────── session:<id>
 //!       ├─ transport        the broker ──────────── link:<peer>
 //!       ├─ gateway          the clients, where they come over a broker
 //!       ├─ health           health and metrics over HTTP
@@ -21,7 +22,7 @@ mod settings;
 mod tests;
 
 pub use actor::{Addresses, Backups, Gateway, NodeActor, NodeArgs, NodeMsg};
-pub(crate) use handle::ask;
 pub use handle::{NodeHandle, StartError};
+pub(crate) use handle::{RESHARE_ATTEMPTS, ask};
 pub use sealing::UnsealError;
 pub use settings::Settings;

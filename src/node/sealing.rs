@@ -56,12 +56,14 @@ impl ChildName {
     /// What runs in a sealed node too: these hold nothing that came out of its store.
     pub(super) const ALWAYS: [Self; 2] = [Self::Health, Self::Admin];
     /// What works with the store. Whoever delivers comes after those it delivers to.
-    pub(super) const WITH_STORE: [Self; 8] = [
+    pub(super) const WITH_STORE: [Self; 10] = [
         Self::Storage,
         Self::Registry,
         Self::Pairing,
         Self::Keygen,
         Self::Signing,
+        Self::Reshare,
+        Self::Checkup,
         Self::Transport,
         Self::Gateway,
         Self::Backup,
@@ -100,6 +102,8 @@ impl NodeState {
         self.tell_health();
         self.signing.stop(Duration::ZERO).await;
         self.keygen.stop(Duration::ZERO).await;
+        self.reshare.stop(Duration::ZERO).await;
+        self.checkup.stop(Duration::ZERO).await;
         self.pairing.stop(Duration::ZERO).await;
         self.backup.stop(Duration::ZERO).await;
         self.gateway.stop(Duration::ZERO).await;

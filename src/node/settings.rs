@@ -22,6 +22,10 @@ pub struct Settings {
     pub signing_deadline: Duration,
     /// How long a key generation may take, its commit included.
     pub keygen_deadline: Duration,
+    /// How long a reshare may take, its commit included.
+    pub reshare_deadline: Duration,
+    /// How old a wallet's last check-up may be before it is checked again unasked; `None`: it never is.
+    pub checkup_every: Option<Duration>,
     /// How long a pair setup may take.
     pub pair_setup_deadline: Duration,
     /// How often members are asked again about a pending share.
@@ -32,6 +36,8 @@ pub struct Settings {
     pub max_signing: usize,
     /// The most key generations at a time.
     pub max_keygen: usize,
+    /// The most reshares at a time.
+    pub max_reshare: usize,
     /// What signing does when a peer fails.
     pub on_peer_failure: OnPeerFailure,
     /// Heartbeats, handshakes and budgets of the links.
@@ -54,11 +60,14 @@ impl Settings {
             chain_code: None,
             signing_deadline: Duration::from_secs(30),
             keygen_deadline: Duration::from_secs(30),
+            reshare_deadline: Duration::from_secs(30),
+            checkup_every: None,
             pair_setup_deadline: Duration::from_secs(60),
             resolve_every: Duration::from_secs(2),
             lease_ttl: Duration::from_secs(6),
             max_signing: 256,
             max_keygen: 32,
+            max_reshare: 32,
             on_peer_failure: OnPeerFailure::default(),
             link: LinkConfig::default(),
             restarts: RestartLimit {
@@ -78,11 +87,14 @@ impl Settings {
             chain_code: config.cluster.chain_code,
             signing_deadline: config.signing.deadline,
             keygen_deadline: config.keygen.deadline,
+            reshare_deadline: config.keygen.deadline,
+            checkup_every: config.checkup_every,
             pair_setup_deadline: config.pairing.deadline,
             lease_ttl: config.discovery.lease_ttl,
             drain: config.drain,
             max_signing: config.signing.max_concurrent,
             max_keygen: config.keygen.max_concurrent,
+            max_reshare: config.keygen.max_concurrent,
             on_peer_failure: match config.on_peer_failure {
                 config::OnPeerFailure::Abort => OnPeerFailure::Abort,
                 config::OnPeerFailure::Retry => OnPeerFailure::Retry,
@@ -112,6 +124,7 @@ mod tests {
             .with("cluster.chain_code", "07".repeat(32))
             .with("link.heartbeat_interval_ms", 301)
             .with("link.heartbeat_misses", 7)
+            .with("checkup.every_hours", 3)
             .with("pairing.deadline_ms", 20_001)
             .with("keygen.deadline_ms", 20_002)
             .with("keygen.max_concurrent", 5)
@@ -134,6 +147,7 @@ mod tests {
             settings.drain,
         ];
         assert_eq!(durations, [20_001, 20_002, 20_003, 20_004, 20_005].map(Duration::from_millis));
+        assert_eq!(settings.checkup_every, Some(Duration::from_secs(3 * 3_600)));
         assert_eq!((settings.max_keygen, settings.max_signing), (5, 9));
         assert_eq!(settings.on_peer_failure, OnPeerFailure::Retry);
     }

@@ -110,7 +110,7 @@ pub struct PairingArgs {
     /// Who hears of every change of the epochs that this node holds.
     pub registry: Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
     /// Who hears of every ban at once.
-    pub signing: Arc<dyn Deliver<Banned>>,
+    pub users: Vec<Arc<dyn Deliver<Banned>>>,
     /// The address of this actor, for its sessions.
     pub myself: Address<PairingMsg>,
 }
@@ -267,7 +267,10 @@ impl PairingState {
         // In memory first: whatever the store does, nothing uses the pair from here on.
         self.book.ban(peer);
         // One cheat must not have many runs: those under way with the peer end now.
-        let _ = self.args.signing.deliver(Banned(peer));
+        for user in &self.args.users {
+            // Between two lives, it has no sessions.
+            let _ = user.deliver(Banned(peer));
+        }
         self.sessions.cancel(Code::PairBanned, |sheet| sheet.index_of(peer).is_some());
         tracing::error!(%peer, %session, "pair banned from ECDSA");
         let record = BanRecord { session, at_ms: self.args.clock.now_ms() };

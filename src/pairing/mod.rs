@@ -18,15 +18,36 @@ pub(crate) use records::some_ban;
 pub(crate) use records::{is_ban, is_pair};
 pub use setups::Stored;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::ids::{NodeId, SheetHash};
+use crate::error::Code;
+use crate::ids::{NodeId, PartyIndex, SheetHash};
+use crate::protocol::pair::PairState;
+use crate::session::SheetContext;
 use crate::supervision::{Address, CallError};
 
 /// How long a session waits for a ban to be durable.
 const BAN_WITHIN: Duration = Duration::from_secs(10);
+
+/// The states of the pairs of `me` with all others of a session, by their index in it.
+///
+/// # Errors
+/// The code of the first pair whose state cannot be had; [`Code::Internal`] when pairing does not answer in time.
+pub(crate) async fn pair_states(
+    pairing: &Address<PairingMsg>,
+    sheet: &SheetContext,
+    me: NodeId,
+    within: Duration,
+) -> Result<BTreeMap<PartyIndex, Arc<PairState>>, Code> {
+    let peers = sheet.others(me).collect();
+    let states = pairing.call(within, |reply| PairingMsg::States { peers, reply }).await;
+    let states = states.map_err(|_| Code::Internal)?.map_err(|error| error.code())?;
+    Ok(states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect())
+}
 
 /// A ban could not be made durable. It holds in memory all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Code;
 use crate::identity::RequestPublicKey;
 use crate::ids::Threshold;
-use crate::wire::request::{Authorization, AuthorizerId, Coverage, JsonForm, KeygenRequest, SignRequest};
+use crate::wire::request::{
+    Authorization, AuthorizerId, Coverage, JsonForm, KeygenRequest, ReshareRequest, SignRequest,
+};
 
 #[cfg(test)]
 mod tests;
@@ -144,7 +146,20 @@ impl Policy {
         Err(PolicyError::InitiatorSignature)
     }
 
-    /// Whether new wallets may have this threshold.
+    /// Whether the request to reshare is authorised, and its threshold allowed.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check_reshare(&self, request: &ReshareRequest) -> Result<(), PolicyError> {
+        let forms = JsonForm::ALL.map(|form| request.signed_bytes(form));
+        if !self.initiator_signed(&forms, request.authorization()) {
+            return Err(PolicyError::InitiatorSignature);
+        }
+        self.check_approvals(&forms, request.authorization())?;
+        self.check_threshold(request.threshold())
+    }
+
+    /// Whether wallets may have this threshold.
     ///
     /// # Errors
     /// When it is below a majority and that is not allowed.

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::identity::{Algorithm, RequestKey};
-use crate::ids::{RequestId, Scheme, WalletId};
+use crate::ids::{NodeId, RequestId, Scheme, WalletId};
 use crate::keys::DerivationPath;
 use crate::wire::request::SignRequestBuilder;
 
@@ -164,4 +164,26 @@ fn check_threshold__should_want_a_majority_unless_told_otherwise() {
         assert_eq!(strict.check_threshold(threshold).is_ok(), majority, "{threshold}");
         lenient.check_threshold(threshold).unwrap();
     }
+}
+
+#[test]
+fn check_reshare__should_need_the_initiator_the_approvals_and_a_majority() {
+    let (initiator, authorizer, stranger) = (key(Algorithm::P256), key(Algorithm::Ed25519), key(Algorithm::Ed25519));
+    let request = |signers, nodes: u128, approved: bool, by: &RequestKey| {
+        let nodes: Vec<NodeId> = (0..nodes).map(|number| NodeId(uuid::Uuid::from_u128(number))).collect();
+        let builder = ReshareRequest::builder(wallet(), "s<1>".parse().unwrap(), signers, &nodes);
+        let builder = builder.key_types(&[Scheme::Ecdsa]);
+        let builder = if approved { builder.approved_by(id("a"), &authorizer) } else { builder };
+        builder.sign_with(by).unwrap()
+    };
+    let policy = Policy::new(initiator.public());
+    let approving = policy.clone().with_authorizers([(id("a"), authorizer.public())].into(), [id("a")].into()).unwrap();
+    assert_eq!(policy.check_reshare(&request(2, 3, false, &initiator)), Ok(()));
+    assert_eq!(policy.check_reshare(&request(2, 3, false, &stranger)), Err(PolicyError::InitiatorSignature));
+    let minority = Err(PolicyError::MinorityThreshold(Threshold::new(2, 4).unwrap()));
+    assert_eq!(policy.check_reshare(&request(2, 4, false, &initiator)), minority);
+    assert_eq!(policy.allow_minority_threshold(true).check_reshare(&request(2, 4, false, &initiator)), Ok(()));
+    assert_eq!(approving.check_reshare(&request(2, 3, true, &initiator)), Ok(()));
+    let missing = Err(PolicyError::ApprovalMissing(id("a")));
+    assert_eq!(approving.check_reshare(&request(2, 3, false, &initiator)), missing);
 }

@@ -31,7 +31,7 @@ use crate::ids::PartyIndex;
 /// SHA-256 of a broadcast, bound to its protocol, session and sender.
 pub(super) type Digest = [u8; 32];
 
-/// What one party saw from each party, itself included, in ascending order of the parties.
+/// What one party saw from each dealer, itself included, in ascending order of the dealers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Table(Vec<ByteArray<32>>);
 
@@ -54,33 +54,39 @@ impl Table {
         Self(seen.values().copied().map(ByteArray::new).collect())
     }
 
-    /// Whether it has one entry per party.
-    pub(super) fn is_for(&self, context: &RunContext) -> bool {
-        self.0.len() == context.parties.len()
+    /// Whether it has one entry per dealer.
+    pub(super) fn is_for(&self, dealers: &BTreeSet<PartyIndex>) -> bool {
+        self.0.len() == dealers.len()
     }
 
     /// Whose entries differ from those of `own`.
-    fn differences<'a>(&'a self, own: &'a Self, context: &'a RunContext) -> impl Iterator<Item = PartyIndex> + 'a {
-        let entries = self.0.iter().zip(&own.0).zip(&context.parties);
+    fn differences<'a>(
+        &'a self,
+        own: &'a Self,
+        dealers: &'a BTreeSet<PartyIndex>,
+    ) -> impl Iterator<Item = PartyIndex> + 'a {
+        let entries = self.0.iter().zip(&own.0).zip(dealers);
         entries.filter_map(|((theirs, ours), &dealer)| (theirs != ours).then_some(dealer))
     }
 }
 
-/// Compares everybody's table with our own. `corruptible` is the most parties that can be corrupt: t - 1.
+/// Compares everybody's table of what the `dealers` sent with that of `me`. `corruptible` is the most parties that can be
+/// corrupt: t - 1 of a committee.
 ///
 /// # Errors
 /// [`AbortReason::Equivocation`] when any table differs, with those who are certainly guilty.
 pub(super) fn compare(
     own: &Table,
     reports: &BTreeMap<PartyIndex, Table>,
-    context: &RunContext,
+    dealers: &BTreeSet<PartyIndex>,
+    me: PartyIndex,
     corruptible: usize,
 ) -> Result<(), Fault> {
     let mut guilty = BTreeSet::new();
     let mut suspects = BTreeSet::new();
     for (&reporter, table) in reports {
-        for dealer in table.differences(own, context) {
-            if dealer == reporter || dealer == context.me {
+        for dealer in table.differences(own, dealers) {
+            if dealer == reporter || dealer == me {
                 guilty.insert(reporter);
             } else {
                 suspects.insert((reporter, dealer));
@@ -135,7 +141,7 @@ mod tests {
             let differing = odd.iter().find(|(reporter, _)| *reporter == index).map_or(&[][..], |(_, odd)| odd);
             (party(index), table(n, differing))
         };
-        compare(&table(n, &[]), &(2..=n).map(report).collect(), context, corruptible)
+        compare(&table(n, &[]), &(2..=n).map(report).collect(), &context.parties, context.me, corruptible)
     }
 
     fn guilty(indices: &[u8]) -> Result<(), Fault> {
@@ -191,7 +197,7 @@ mod tests {
                     let mut reports = tables.clone();
                     let own = reports.remove(&context.me).unwrap();
                     let consistent = reports.values().all(|table| *table == own);
-                    match compare(&own, &reports, context, 1) {
+                    match compare(&own, &reports, &context.parties, context.me, 1) {
                         Ok(()) => assert!(consistent),
                         Err(fault) => assert!([guilty(&[]), guilty(&[3])].contains(&Err(fault)) && !consistent),
                     }

@@ -10,6 +10,7 @@
 //!                             └─▶ Abort { reason, round, culprits, ban }
 //! ```
 
+mod confirmation;
 pub mod derivation;
 mod dkls;
 pub mod ecdsa_signing;
@@ -18,6 +19,7 @@ mod fault;
 pub mod frost_signing;
 pub mod keygen;
 pub mod pair;
+pub mod reshare;
 pub mod rng;
 mod rounds;
 pub mod setup;

@@ -28,6 +28,7 @@ impl Answering {
     }
 
     /// All of them.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.0.values().sum()
     }

@@ -71,7 +71,8 @@ impl EarlyMessages {
         taken
     }
 
-    /// Drops what has waited too long, except for sessions that are about to start. Says how much it was.
+    /// Drops what has waited too long, except for sessions that are about to start, whose turn comes again. Says how much it
+    /// was.
     pub fn expire(&mut self, now: Instant, is_starting: impl Fn(SheetHash) -> bool) -> u64 {
         let mut dropped = 0;
         while let Some(&(since, session)) = self.arrivals.front()
@@ -79,6 +80,7 @@ impl EarlyMessages {
         {
             self.arrivals.pop_front();
             if is_starting(session) {
+                self.arrivals.push_back((now, session));
                 continue;
             }
             let (late, fresh): (Vec<_>, Vec<_>) =
@@ -157,7 +159,8 @@ mod tests {
         assert_eq!(early.expire(start + 5 * SECOND, |_| false), 0);
         assert_eq!(early.expire(start + 6 * SECOND, |starting| starting == session(2)), 1);
         assert_eq!(early.take(session(1)).len(), 1, "the later one is still there");
-        assert_eq!(early.take(session(2)).len(), 1);
+        assert_eq!(early.expire(start + 12 * SECOND, |_| false), 1, "the session that was about to start never did");
+        assert!(early.take(session(2)).is_empty());
         assert!(early.unannounced.is_empty() && early.by_session.is_empty());
     }
 }

@@ -183,11 +183,12 @@ impl<O: Send + 'static> Sessions<O> {
             let _ = running.actor.cast(SessionMsg::Peer { from, body, credit });
             return;
         }
-        let (now, begun) = (Instant::now(), &self.begun);
-        self.dropped += self.early.expire(now, |session| begun.contains_key(&session));
+        let (now, begun, expected) = (Instant::now(), &self.begun, &self.expected);
+        let is_starting = |session| begun.contains_key(&session) || expected.contains_key(&session);
+        self.dropped += self.early.expire(now, is_starting);
         // Messages of the protocol may come before the proposal, and so may the end of a session that its coordinator or a
         // faster participant has given up: all else answers to something.
-        let announced = self.begun.contains_key(&session) || self.expected.contains_key(&session);
+        let announced = is_starting(session);
         let may_overtake = matches!(body, SessionBody::Round { .. } | SessionBody::Abort { .. });
         let may_wait = (announced || may_overtake) && !self.ended.contains(session);
         if !may_wait || !self.early.put(session, from, body, credit, announced, now) {
@@ -240,6 +241,12 @@ impl<O: Send + 'static> Sessions<O> {
         self.begun.remove(&session);
         self.dropped += u64::try_from(self.early.take(session).len()).unwrap_or(u64::MAX);
         self.ended.insert(session);
+    }
+
+    /// Whether an event is about one of these sessions.
+    #[must_use]
+    pub fn supervises(&self, event: &SupervisionEvent) -> bool {
+        event.actor_id().is_some_and(|actor| self.by_actor.contains_key(&actor))
     }
 
     /// Takes note of a supervision event. If a session's actor is gone, joins it; if it will not have reported its end,

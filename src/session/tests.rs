@@ -9,16 +9,17 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::early::EARLY_FOR;
 use super::{
-    Aborted, CryptoPool, Hold, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd, SessionKit,
-    SessionMsg, SheetContext,
+    Aborted, CryptoPool, Hold, Intake, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd,
+    SessionKit, SessionMsg, Sessions, SheetContext,
 };
 use crate::error::Code;
 use crate::ids::{NodeId, PartyIndex, Scheme, SessionId, SheetHash, Threshold};
 use crate::pairing::{BanError, Bans};
 use crate::protocol::{Abort, Outgoing, Party, Progress, Recipient};
 use crate::session::{Engine, Held};
-use crate::supervision::{Deliver, Unavailable};
+use crate::supervision::{Address, Deliver, Unavailable};
 use crate::testing::{Bench, PATIENCE, Probe, ProbeInbox, Silence, eventually};
 use crate::transport::{Credit, TransportMsg};
 use crate::wire::message::{SecretPayload, Service, SessionBody};
@@ -102,6 +103,19 @@ fn bench_sheet(bench: &Bench, coordinator: usize) -> Sheet {
     }
 }
 
+/// What sessions of member 0 have in common.
+fn kit(bench: &Bench, post: Post, owner: Arc<Owner>) -> SessionKit<()> {
+    SessionKit {
+        post,
+        identity: Arc::clone(bench.identity(0)),
+        peers: Arc::clone(&bench.peers),
+        bans: Arc::new(NoBans),
+        pool: bench.pool.clone(),
+        clock: bench.clock,
+        owner,
+    }
+}
+
 /// A session of member 0 with the others.
 struct Rig {
     bench: Bench,
@@ -149,15 +163,7 @@ impl Rig {
                 until_finished: false,
                 told: Arc::clone(&owner) as Arc<dyn Deliver<Held>>,
             }),
-            kit: SessionKit {
-                post: post.clone(),
-                identity: Arc::clone(bench.identity(0)),
-                peers: Arc::clone(&bench.peers),
-                bans: Arc::new(NoBans),
-                pool: bench.pool.clone(),
-                clock: bench.clock,
-                owner,
-            },
+            kit: kit(&bench, post.clone(), owner),
         };
         let (actor, _) = Actor::spawn(None, SessionActor::default(), args).await.unwrap();
         Self { bench, session, actor, ends, engine, post, transport }
@@ -299,6 +305,27 @@ async fn session__should_go_on_from_the_step_that_its_engine_has_taken() {
         let (_, body) = rig.transport.sent(rig.session).await;
         assert!(matches!(body, SessionBody::Refuse { .. }), "{body:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn early_messages__should_wait_for_as_long_as_their_proposal_is_checked() {
+    let bench = bench();
+    let (owner, _ends) = mpsc::unbounded_channel();
+    let post = Post::new(bench.id(0), Service::Pairing, Address::default());
+    let mut sessions = Sessions::new(kit(&bench, post, Arc::new(Owner(owner))));
+    let (mut intake, [proposed, never]) = (Intake::new(4), [SheetHash([1; 32]), SheetHash([2; 32])]);
+    let hello = || SessionBody::Abort { code: Code::Cancelled, culprits: Vec::new(), round: 1 };
+    assert!(sessions.proposed(&mut intake, bench.id(1), proposed, 0));
+    for session in [proposed, never] {
+        sessions.route(session, bench.id(1), hello(), Credit::none());
+    }
+    tokio::time::advance(2 * EARLY_FOR).await;
+    // Whatever comes lets go of what has waited too long.
+    sessions.route(proposed, bench.id(1), hello(), Credit::none());
+    assert_eq!(sessions.dropped(), 1, "what nobody announced");
+    assert!(sessions.checked(&mut intake, bench.id(1), proposed));
+    sessions.ended(proposed);
+    assert_eq!(sessions.dropped(), 3, "both were there to the end");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::ids::{Scheme, SheetHash};
 use crate::keys::Signature;
 use crate::pairing::Banned;
 use crate::registry::View;
+use crate::reshare::Switched;
 use crate::sabotage::{self, Flaw};
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
@@ -42,6 +43,8 @@ pub enum SigningMsg {
     View(Arc<View>),
     /// The pair with a peer must not be used any more.
     Banned(Banned),
+    /// Shares of a wallet are erased that sessions may run with.
+    Switched(Switched),
     /// A session's share is ready to leave.
     Held(Held),
     /// A session ended.
@@ -68,6 +71,7 @@ heard_as!(SigningMsg {
     PeerEvent => Link,
     Arc<View> => View,
     Banned => Banned,
+    Switched => Switched,
     Held => Held,
     SessionEnd<Signature> => Ended,
 });
@@ -168,6 +172,7 @@ impl Actor for SigningActor {
                 let is_ecdsa = matches!(sheet.task, Task::Sign { scheme: Scheme::Ecdsa, .. });
                 is_ecdsa && sheet.index_of(peer).is_some()
             }),
+            SigningMsg::Switched(Switched(certificate)) => state.switched(certificate),
             SigningMsg::Held(Held(session)) => state.share_held(session),
             SigningMsg::Ended(end) => state.ended(&myself, end),
             SigningMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
@@ -237,8 +242,8 @@ impl SigningState {
         let Inbound { from, message, credit } = inbound;
         let (session, body) = match message {
             PeerMessage::Session { session, body, .. } => (session, body),
-            PeerMessage::SigningQuery { wallet, request, session } => {
-                self.asked(myself, from, RequestKey { wallet, request }, session);
+            PeerMessage::SigningQuery { wallet, request, content, session } => {
+                self.asked(myself, from, RequestKey { wallet, request }, content, session);
                 return;
             }
             PeerMessage::SigningReply { session, outcome } => {
@@ -296,6 +301,7 @@ impl SigningState {
                 }
             }
             Work::Relaunch(key) => self.launch(myself, &key),
+            Work::Renewed { key, result } => self.renewed(myself, &key, result),
             Work::Overdue { key, deadline_ms } => self.overdue(&key, deadline_ms),
             Work::Built { sheet, result } => self.built(myself, sheet, result).await,
             Work::Admitted { session, result } => self.admitted(myself, session, result),

@@ -17,16 +17,19 @@ use crate::ids::{NodeId, SheetHash};
 use crate::registry::{View, choose_quorum};
 use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, Draft, SheetContext};
+use crate::storage::Durability;
 use crate::supervision::beside;
 use crate::wire::sheet::Task;
 
 /// How long after its deadline a request is given up: a session of this node, with the same deadline, reports first.
 const OVERDUE_AFTER: Duration = Duration::from_secs(1);
+/// Why a request is refused whose id has another content.
+const CONFLICT: &str = "the request id was used with other content";
 
 impl SigningState {
     /// A client's request is checked and read in: answer it, attach it, or run it.
     pub(super) fn prepared(&mut self, myself: &ActorRef<SigningMsg>, prepared: Prepared, reply: Waiter) {
-        let conflict = || Failure::new(Code::RequestConflict, "the request id was used with other content");
+        let conflict = || Failure::new(Code::RequestConflict, CONFLICT);
         match prepared.admission {
             Admission::Answered(signature) => {
                 let public_key = prepared.derived.public_key;
@@ -157,6 +160,13 @@ impl SigningState {
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 Work::Relaunch(key)
             }),
+            Next::Renew { pause_ms } => {
+                let (desk, request) = (self.desk.clone(), request.prepared.request.clone());
+                beside(myself, async move {
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    Work::Renewed { key, result: desk.prepare_again(request).await.map(Box::new) }
+                });
+            }
             Next::Fail => self.fail(&key, &failure_of(aborted)),
         }
     }
@@ -165,6 +175,31 @@ impl SigningState {
     fn fail(&mut self, key: &RequestKey, failure: &Failure) {
         if let Some(request) = self.requests.remove(key) {
             request.answer(&Err(failure.clone()));
+        }
+    }
+
+    /// A request is read in again.
+    pub(super) fn renewed(
+        &mut self,
+        myself: &ActorRef<SigningMsg>,
+        key: &RequestKey,
+        result: Result<Box<Prepared>, Failure>,
+    ) {
+        let idle = |request: &&mut Request| request.session.is_none() && !request.storing;
+        let Some(request) = self.requests.get_mut(key).filter(idle) else { return };
+        match result {
+            Ok(prepared) => match prepared.admission {
+                Admission::New | Admission::Again(_) => {
+                    request.prepared = Arc::new(*prepared);
+                    self.launch(myself, key);
+                }
+                Admission::Answered(signature) => {
+                    request.storing = true;
+                    self.store(myself, Arc::new(*prepared), None, signature, Durability::Synced);
+                }
+                Admission::Conflict => self.fail(key, &Failure::new(Code::RequestConflict, CONFLICT)),
+            },
+            Err(failure) => self.fail(key, &failure),
         }
     }
 }

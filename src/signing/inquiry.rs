@@ -84,10 +84,12 @@ impl SigningState {
     fn ask(&mut self, session: SheetHash) {
         let Some(request) = self.requests.of_session(session) else { return };
         let RequestKey { wallet, request: id } = request.prepared.key.clone();
+        let content = request.prepared.content;
         let Some(inquiry) = request.session.as_ref().and_then(|attempt| attempt.inquiry.as_ref()) else { return };
         for &signer in &inquiry.awaited {
             let (wallet, request, session) = (wallet.clone(), id.clone(), inquiry.about);
-            self.sessions.post().transmit(signer, PeerMessage::SigningQuery { wallet, request, session });
+            let question = PeerMessage::SigningQuery { wallet, request, content, session };
+            self.sessions.post().transmit(signer, question);
         }
     }
 
@@ -143,7 +145,14 @@ impl SigningState {
     }
 
     /// A node whose share may have left for a session asks what became of it.
-    pub(super) fn asked(&mut self, myself: &ActorRef<SigningMsg>, from: NodeId, key: RequestKey, session: SheetHash) {
+    pub(super) fn asked(
+        &mut self,
+        myself: &ActorRef<SigningMsg>,
+        from: NodeId,
+        key: RequestKey,
+        content: [u8; 32],
+        session: SheetHash,
+    ) {
         let storing = self.requests.get_mut(&key).is_some_and(|request| request.storing);
         if let Some(attempt) = self.requests.of_session(session).and_then(|request| request.session.as_ref()) {
             if attempt.sheet.sheet.index_of(from).is_some() && !storing {
@@ -166,7 +175,7 @@ impl SigningState {
         }
         let desk = self.desk.clone();
         beside(myself, async move {
-            let outcome = match desk.answer_on_disk(&key).await {
+            let outcome = match desk.answer_on_disk(&key, &content).await {
                 Ok(Some(signature)) => SigningOutcome::Answered(signature),
                 Ok(None) => SigningOutcome::Closed,
                 Err(code) => {

@@ -13,9 +13,9 @@ use super::{OnPeerFailure, SigningMsg};
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
-use crate::ids::{ClusterId, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
+use crate::ids::{ClusterId, Generation, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
-use crate::pairing::PairingMsg;
+use crate::pairing::{PairingMsg, pair_states};
 use crate::policy::Policy;
 use crate::protocol::derivation::{Derived, derive};
 use crate::protocol::ecdsa_signing::EcdsaSigning;
@@ -30,7 +30,7 @@ use crate::session::{CryptoPool, Engine, Post, SessionKit, SheetContext};
 use crate::storage::{Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
-use crate::wallet::{WalletCertificate, certificate_key, pending_key, quarantine_key, share_key};
+use crate::wallet::{WalletCertificate, certificate_key, pending_key, quarantine_key, resharing_key, share_key};
 use crate::wire::message::Service;
 use crate::wire::request::SignRequest;
 use crate::wire::sheet::Task;
@@ -38,6 +38,8 @@ use crate::wire::sheet::Task;
 /// How long a request waits for a wallet that is pending here: longer than members take to ask each other about one
 /// (`resolve_every`, 2 s), and less than messages wait for a session to be announced.
 const PENDING_FOR: Duration = Duration::from_secs(4);
+/// How often a wallet may be reshared while a request for it is read in.
+const SWITCHES: usize = 3;
 /// How often it looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -176,8 +178,23 @@ impl Desk {
         Ok(Authentic { request, known })
     }
 
-    /// Reads all that an authentic request needs.
-    async fn read(&self, authentic: Authentic) -> Result<Prepared, Failure> {
+    /// Reads all that an authentic request needs. Where the wallet was reshared since its certificate was read, its share is
+    /// gone: then this reads again what the wallet is.
+    async fn read(&self, mut authentic: Authentic) -> Result<Prepared, Failure> {
+        for _ in 0..SWITCHES {
+            match self.try_read(authentic).await? {
+                Ok(prepared) => return Ok(prepared),
+                Err(request) => {
+                    self.wallets.forget(request.wallet());
+                    authentic = Authentic { request, known: None };
+                }
+            }
+        }
+        Err(not_found(authentic.request.scheme()))
+    }
+
+    /// As [`Desk::read`]; gives the request back where there is no share of the key.
+    async fn try_read(&self, authentic: Authentic) -> Result<Result<Prepared, SignRequest>, Failure> {
         let Authentic { request, known } = authentic;
         let key = RequestKey { wallet: request.wallet().clone(), request: request.request_id().clone() };
         let (request, certificate, derived) = match known {
@@ -197,12 +214,37 @@ impl Desk {
         let [stored, share, quarantined] = self.args.storage.get_all(records).await.map_err(|e| storage_failure(&e))?;
         let content = request.content_hash();
         let admission = admit(stored.as_ref().map(SecretBytes::expose), &content).map_err(|_| corrupt())?;
-        let share = share.ok_or_else(|| not_found(scheme))?;
+        let Some(share) = share else { return Ok(Err(request)) };
         if quarantined.is_some() {
-            let reason = "the wallet was restored on this node, and is not confirmed by its other members yet";
-            return Err(Failure::new(Code::WalletQuarantined, reason));
+            return Err(Failure::quarantined());
         }
-        Ok(Prepared { request, content, key, certificate, derived, share, admission })
+        Ok(Ok(Prepared { request, content, key, certificate, derived, share, admission }))
+    }
+
+    /// As [`Desk::prepare`], for a request that another node knows a later generation of the key for, or an earlier one.
+    pub(super) async fn prepare_again(&self, request: SignRequest) -> Result<Prepared, Failure> {
+        self.wallets.forget(request.wallet());
+        self.read(Authentic { request, known: None }).await
+    }
+
+    /// Waits a moment for a wallet's reshare that is pending here, if a session is for the generation after it.
+    async fn caught_up(&self, sheet: &SheetContext, mut prepared: Prepared) -> Result<Prepared, Failure> {
+        let Task::Sign { scheme, generation, .. } = &sheet.sheet.task else { return Ok(prepared) };
+        let until = Instant::now() + PENDING_FOR;
+        loop {
+            let is_behind = prepared.certificate.record().key(*scheme).is_some_and(|key| key.generation < *generation);
+            if !is_behind {
+                return Ok(prepared);
+            }
+            let pending = self.args.storage.get(Family::Shares, resharing_key(&prepared.key.wallet)).await;
+            let is_pending = pending.map_err(|error| storage_failure(&error))?.is_some();
+            // Taking effect is one write: what was not pending before has done so now, or never will.
+            prepared = self.prepare_again(prepared.request).await?;
+            if !is_pending || Instant::now() >= until {
+                return Ok(prepared);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// As [`Desk::prepare`], for a client of this node. An answer that is stored already, perhaps by a participant without
@@ -238,7 +280,8 @@ impl Desk {
         let until = Instant::now() + PENDING_FOR;
         loop {
             // Becoming active is one write: what was not pending before has its certificate now, or never.
-            let pending = storage.get(Family::Shares, pending_key(wallet)).await?.is_some();
+            let names = [pending_key(wallet), resharing_key(wallet)].map(|name| (Family::Shares, name));
+            let pending = storage.get_all(names).await?.iter().any(Option::is_some);
             let certificate = storage.get(Family::Wallets, certificate_key(wallet)).await?;
             if certificate.is_some() || !pending || Instant::now() >= until {
                 return Ok(certificate);
@@ -260,6 +303,7 @@ impl Desk {
         let forged = Refusal { code: Code::Internal, answer: None, genuine: false };
         let (sheet, authentic) = checked.map_err(|_| forged)??;
         let prepared = self.read(authentic).await?;
+        let prepared = self.caught_up(&sheet, prepared).await?;
         match prepared.admission {
             Admission::Answered(signature) => {
                 // What others are told stands for ever: no power cut may take it back.
@@ -298,8 +342,13 @@ impl Desk {
         sheet: Arc<SheetContext>,
         prepared: Arc<Prepared>,
     ) -> Result<(Engine<Signature>, u8), Code> {
+        // Shares of different generations must never meet in a session.
+        check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         let is_ecdsa = prepared.request.scheme() == Scheme::Ecdsa;
-        let pairs = if is_ecdsa { Some(self.pairs(&sheet).await?) } else { None };
+        let pairs = match is_ecdsa {
+            true => Some(pair_states(&self.args.pairing, &sheet, self.args.identity.id(), self.args.deadline).await?),
+            false => None,
+        };
         let (identity, peers) = (Arc::clone(&self.args.identity), Arc::clone(&self.args.peers));
         let build = move || {
             let me = sheet.sheet.index_of(identity.id()).ok_or(Code::Internal)?;
@@ -314,16 +363,15 @@ impl Desk {
         self.args.pool.run(build).await.map_err(|_| Code::Internal)?
     }
 
-    /// The pair states with all others of a session.
-    async fn pairs(&self, sheet: &SheetContext) -> Result<BTreeMap<PartyIndex, Arc<PairState>>, Code> {
-        let peers = sheet.others(self.args.identity.id()).collect();
-        let states = self.args.pairing.call(self.args.deadline, |reply| PairingMsg::States { peers, reply }).await;
-        let states = states.map_err(|_| Code::Internal)?.map_err(|error| error.code())?;
-        Ok(states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect())
+    /// What is on disk of a request.
+    pub(super) async fn admission(&self, prepared: &Prepared) -> Result<Admission, Code> {
+        let stored = self.args.storage.get(Family::Results, prepared.key.storage_key()).await;
+        let stored = stored.map_err(|error| error.code())?;
+        admit(stored.as_ref().map(SecretBytes::expose), &prepared.content).map_err(|_| Code::DataCorruption)
     }
 
     /// Makes the request durable under its id, with the session that is to answer it, if what is on disk is still the
-    /// record with the hash `former`, or nothing.
+    /// record with the hash `former`, or nothing; and this node's share of the session's generation, in the same moment.
     pub(super) async fn admit(
         &self,
         prepared: &Prepared,
@@ -335,14 +383,20 @@ impl Desk {
         let record = AdmissionRecord { content: prepared.content, answer: None, attempt };
         let record = record.encode().map_err(|_| Code::Internal)?;
         let name = prepared.key.storage_key();
+        let Task::Sign { wallet, scheme, generation, .. } = &sheet.sheet.task else { return Err(Code::Internal) };
+        let batch = Batch::new().require_present(Family::Shares, share_key(wallet, *scheme, *generation));
         let batch = match former {
-            None => Batch::new().require_absent(Family::Results, name.clone()),
-            Some(hash) => Batch::new().require_hash(Family::Results, name.clone(), hash),
+            None => batch.require_absent(Family::Results, name.clone()),
+            Some(hash) => batch.require_hash(Family::Results, name.clone(), hash),
         };
         let batch =
             if sabotage::has(Flaw::ForgetsAdmissions) { batch } else { batch.put(Family::Results, name, record) };
         match self.args.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(Admitted::Written),
+            // The wallet was reshared since the session was agreed to.
+            Err(StorageError::ConditionFailed(failed)) if failed.family == Family::Shares => {
+                Err(Code::ReshareInProgress)
+            }
             Err(StorageError::ConditionFailed(failed)) => {
                 let existing = failed.existing.as_ref().map(SecretBytes::expose);
                 admit(existing, &prepared.content).map(Admitted::Found).map_err(|_| Code::DataCorruption)
@@ -354,12 +408,16 @@ impl Desk {
         }
     }
 
-    /// The answer of a request, durable before others are told of it.
-    pub(super) async fn answer_on_disk(&self, key: &RequestKey) -> Result<Option<Signature>, Code> {
+    /// The answer of a request of this content, durable before others are told of it. Where the id stands for another
+    /// content here, this one has no answer, and never will have.
+    pub(super) async fn answer_on_disk(&self, key: &RequestKey, content: &[u8; 32]) -> Result<Option<Signature>, Code> {
         let (storage, name) = (&self.args.storage, key.storage_key());
         let stored = storage.get(Family::Results, name.clone()).await.map_err(|error| error.code())?;
         let Some(stored) = stored else { return Ok(None) };
         let record = AdmissionRecord::decode(stored.expose()).map_err(|_| Code::DataCorruption)?;
+        if record.content != *content {
+            return Ok(None);
+        }
         if record.answer.is_some() {
             let batch = Batch::new().put(Family::Results, name, stored);
             storage.write(batch, Durability::Synced).await.map_err(|error| error.code())?;
@@ -406,7 +464,8 @@ fn ecdsa_party(
     pairs: BTreeMap<PartyIndex, Arc<PairState>>,
 ) -> Result<EcdsaSigning, Code> {
     let digest = prepared.request.message().try_into().map_err(|_| Code::MsgValidation)?;
-    let wallet = wallet_context(prepared);
+    let key = prepared.certificate.record().key(Scheme::Ecdsa).ok_or(Code::KeyNotFound)?;
+    let wallet = wallet_context(&prepared.key.wallet, key.generation);
     EcdsaSigning::new(context, &prepared.share()?, pairs, &prepared.derived, &wallet, digest)
         .map_err(|error| error.code())
 }
@@ -420,10 +479,8 @@ fn frost_party(context: RunContext, prepared: &Prepared) -> Result<FrostSigning,
 }
 
 /// What binds an engine's run to the wallet and the generation of its key.
-fn wallet_context(prepared: &Prepared) -> Vec<u8> {
-    let generation =
-        prepared.certificate.record().key(prepared.request.scheme()).map_or(0, |record| record.generation.0);
-    [&generation.to_be_bytes()[..], prepared.key.wallet.as_str().as_bytes()].concat()
+pub(crate) fn wallet_context(wallet: &WalletId, generation: Generation) -> Vec<u8> {
+    [&generation.0.to_be_bytes()[..], wallet.as_str().as_bytes()].concat()
 }
 
 fn not_found(scheme: Scheme) -> Failure {

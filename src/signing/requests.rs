@@ -109,6 +109,10 @@ pub(super) enum Next {
         without: Vec<NodeId>,
         pause_ms: u64,
     },
+    /// Read in again what the wallet is, after a pause, and try again.
+    Renew {
+        pause_ms: u64,
+    },
     Fail,
 }
 
@@ -135,11 +139,14 @@ pub(super) fn after_abort(
     match aborted.code {
         // A participant runs the same request for another coordinator: its answer will be there soon.
         Code::SessionDuplicate | Code::Superseded => Next::Retry { without, pause_ms },
-        // It will not sign before others have confirmed the wallet to it, and those others can sign.
-        Code::WalletQuarantined if !aborted.culprits.is_empty() => {
+        // It will not sign before others have confirmed the wallet to it, or have dealt it a share again, and those others
+        // can sign.
+        Code::WalletQuarantined | Code::KeyNotFound if !aborted.culprits.is_empty() => {
             without.extend(aborted.culprits.iter().filter(|culprit| !coordination.without.contains(culprit)));
             Next::Retry { without, pause_ms: 0 }
         }
+        // The wallet is being reshared, and the nodes learn of it one after the other.
+        Code::SessionStale | Code::ReshareInProgress => Next::Renew { pause_ms },
         // Nobody's fault, and a fresh session has fresh randomness.
         Code::PeerUnavailable
         | Code::SessionTimeout
@@ -251,12 +258,15 @@ mod tests {
             (Code::SessionTimeout, &[], Retry, Next::Fail),
             (Code::Cancelled, &[2], Retry, retry(&[9, 2], 0)),
             (Code::Cancelled, &[], Retry, Next::Fail),
-            (Code::KeyNotFound, &[2], Retry, Next::Fail),
+            (Code::KeyNotFound, &[2], Abort, retry(&[9, 2], 0)),
+            (Code::KeyNotFound, &[], Retry, Next::Fail),
             (Code::WalletQuarantined, &[2], Abort, retry(&[9, 2], 0)),
             (Code::WalletQuarantined, &[], Abort, Next::Fail),
             (Code::RequestConflict, &[2], Retry, Next::Fail),
             (Code::SessionDuplicate, &[2], Abort, retry(&[9], 50)),
             (Code::Superseded, &[2], Abort, retry(&[9], 50)),
+            (Code::SessionStale, &[2], Abort, Next::Renew { pause_ms: 50 }),
+            (Code::ReshareInProgress, &[], Abort, Next::Renew { pause_ms: 50 }),
         ] {
             assert_eq!(after_abort(&aborted(code, culprits), &coordination(1, 1000), mode, 0), expected, "{code}");
         }

@@ -17,6 +17,8 @@ use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, Engine, Hold, SessionMsg, SheetContext};
 use crate::storage::Durability;
 use crate::supervision::beside;
+use crate::wallet::{WalletCertificate, WalletRecord};
+use crate::wire::sheet::{Sheet, Task};
 
 impl SigningState {
     /// Builds the engine of a session, and admits the request to it at the same time.
@@ -24,7 +26,10 @@ impl SigningState {
         let Some(request) = self.requests.get_mut(key) else { return };
         let prepared = Arc::clone(&request.prepared);
         // What was read of it before it came into the table may be out of date: then the write says so.
-        self.admit(myself, &sheet, prepared.admission.clone());
+        match &prepared.admission {
+            Admission::New => self.admit(myself, &sheet, Admission::New),
+            _ => self.look_again(myself, sheet.hash, Arc::clone(&prepared)),
+        }
         let desk = self.desk.clone();
         beside(myself, async move {
             let result = desk.build(Arc::clone(&sheet), prepared).await;
@@ -59,6 +64,8 @@ impl SigningState {
                 }
                 self.sessions.tell(attempt.sheet.hash, SessionMsg::cancel(Code::Superseded));
             }
+            // The wallet may have been reshared since the request came: the session is for what was checked with it.
+            running.prepared = Arc::new(prepared);
             let left = running.session.replace(Attempt::new(Arc::clone(&sheet)));
             self.leave(left);
         } else {
@@ -170,6 +177,15 @@ impl SigningState {
         }
     }
 
+    /// Reads what is on disk of a request anew, now that only its own session changes it.
+    fn look_again(&self, myself: &ActorRef<SigningMsg>, session: SheetHash, prepared: Arc<Prepared>) {
+        let desk = self.desk.clone();
+        beside(myself, async move {
+            let result = desk.admission(&prepared).await.map(Admitted::Found);
+            Work::Admitted { session, result }
+        });
+    }
+
     /// Makes the request durable for a session, if what was read of it is still on disk.
     pub(super) fn write_down(
         &mut self,
@@ -207,14 +223,32 @@ impl SigningState {
                 let sheet = Arc::clone(&attempt.sheet);
                 self.admit(myself, &sheet, on_disk);
             }
+            // Nobody's fault: whoever coordinates reads in again what the wallet is.
+            Err(Code::ReshareInProgress) => self.end(session, Code::ReshareInProgress, BTreeSet::new()),
             Err(code) => self.give_up(session, code, self.args.identity.id()),
         }
     }
 
+    /// A wallet was reshared: no share of an earlier generation leaves any more.
+    pub(super) fn switched(&mut self, certificate: Arc<WalletCertificate>) {
+        self.sessions.cancel(Code::ReshareInProgress, |sheet| is_before(sheet, certificate.record()));
+        self.desk.wallets.keep(certificate);
+    }
+
     /// Ends a session, and with it the request; one whose engine is still being built, when that is over.
     pub(super) fn give_up(&mut self, session: SheetHash, code: Code, culprit: NodeId) {
-        if !self.sessions.call_off(session, code, [culprit].into()) {
-            self.sessions.tell(session, SessionMsg::Cancel(code, [culprit].into()));
+        self.end(session, code, [culprit].into());
+    }
+
+    fn end(&mut self, session: SheetHash, code: Code, culprits: BTreeSet<NodeId>) {
+        if !self.sessions.call_off(session, code, culprits.clone()) {
+            self.sessions.tell(session, SessionMsg::Cancel(code, culprits));
         }
     }
+}
+
+/// Whether a session is for an earlier generation of its key than this one.
+fn is_before(sheet: &Sheet, record: &WalletRecord) -> bool {
+    let Task::Sign { wallet, scheme, generation, .. } = &sheet.task else { return false };
+    *wallet == record.wallet && record.key(*scheme).is_some_and(|key| key.generation > *generation)
 }

@@ -19,6 +19,11 @@ impl Wallets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(wallet).cloned()
     }
 
+    /// Lets a certificate go: the wallet may have been reshared.
+    pub fn forget(&self, wallet: &WalletId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(wallet);
+    }
+
     /// Keeps a certificate; another one makes room where there is none.
     pub fn keep(&self, certificate: Arc<WalletCertificate>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,6 +23,8 @@ pub(super) enum Work {
     Checked { from: NodeId, session: SheetHash, result: Result<Box<(SheetContext, Prepared)>, Refusal> },
     /// The pause before a retry is over.
     Relaunch(RequestKey),
+    /// A request is read in again, since nodes know other generations of its key.
+    Renewed { key: RequestKey, result: Result<Box<Prepared>, Failure> },
     /// The clients of a request have waited long enough.
     Overdue { key: RequestKey, deadline_ms: u64 },
     /// An engine is built, and has taken its first step.

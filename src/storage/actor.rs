@@ -151,6 +151,9 @@ impl Actor for StorageActor {
                 state.rotate(source, reply);
                 state.write_next(&myself);
             }
+            StorageMsg::Purge { family, prefix, reply } => {
+                state.read(&myself, reply, move |store| store.purge(family, &prefix));
+            }
             StorageMsg::Snapshot { reply } => answer(reply, state.snapshot()),
             StorageMsg::Close { reply } => {
                 state.closers.push(reply);

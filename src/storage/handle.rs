@@ -132,6 +132,32 @@ impl StorageHandle {
         answer.await.map_err(|_| unavailable())?
     }
 
+    /// What a record is once all earlier writes of it have taken effect, or never will: for whoever got no answer to one.
+    /// Asks the store again and again, with a pause, until it says.
+    pub async fn settled(&self, family: Family, key: impl Into<Vec<u8>>, pause: Duration) -> Option<SecretBytes> {
+        let key = key.into();
+        loop {
+            // Writes are done one after the other, and this is one that changes nothing.
+            let nothing = Batch::new().require_absent(family, key.clone()).delete(family, key.clone());
+            let answer = self.write(nothing, Durability::Synced).await;
+            if matches!(answer, Ok(()) | Err(StorageError::ConditionFailed(_)))
+                && let Ok(record) = self.get(family, key.clone()).await
+            {
+                return record;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Has everything that was deleted under a prefix leave the store's files too, and returns when it has.
+    ///
+    /// # Errors
+    /// When the database fails; when the actor is not there or too slow.
+    pub async fn purge(&self, family: Family, prefix: impl Into<Vec<u8>>) -> Result<(), StorageError> {
+        let prefix = prefix.into();
+        self.ask(Access::Write, |reply| StorageMsg::Purge { family, prefix, reply }).await?
+    }
+
     /// The actor's account of itself.
     ///
     /// # Errors

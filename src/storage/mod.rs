@@ -132,6 +132,15 @@ pub enum StorageMsg {
         /// Where goes how many records were sealed anew, when the former key is gone from the files.
         reply: Reply<u64>,
     },
+    /// Have what was deleted under a prefix leave the files too.
+    Purge {
+        /// The family.
+        family: Family,
+        /// The prefix.
+        prefix: Vec<u8>,
+        /// Acknowledged when it has.
+        reply: Reply<()>,
+    },
     /// Tell the state.
     Snapshot {
         /// Where it goes.

@@ -20,7 +20,7 @@ use crate::policy::Policy;
 use crate::registry::{Discovery, RegistryArgs, RegistryMsg};
 use crate::secret::SecretBytes;
 use crate::session::{CryptoPool, SHEET_DOMAIN};
-use crate::signing::{SigningArgs, SigningMsg};
+use crate::signing::SigningArgs;
 use crate::storage::{
     Argon2Params, Faults, KeySource, Owner, StorageActor, StorageArguments, StorageHandle, StorageMsg, StorageTimeouts,
     StoreOptions,
@@ -224,7 +224,7 @@ impl Bench {
             clock: self.clock,
             deadline: self.settings.pair_setup_deadline,
             registry: Arc::new(registry.clone()),
-            signing: Arc::new(Address::<SigningMsg>::unbound()),
+            users: Vec::new(),
             myself: Address::unbound(),
         }
     }

@@ -23,7 +23,7 @@ pub mod witness;
 pub use bench::Bench;
 pub use cluster::{ActorName, Client, Cluster, ClusterBuilder, HarnessError, eventually};
 pub use nats_server::{NatsServer, ServerError};
-pub use planted::PlantedWallet;
+pub use planted::{PlantedWallet, prove};
 pub use probe::{PATIENCE, Probe, ProbeInbox};
 pub use puppet::{Played, Puppet};
 pub use silence::Silence;

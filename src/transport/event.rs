@@ -120,6 +120,10 @@ pub struct Services {
     pub signing: Arc<dyn Deliver<Inbound>>,
     /// Pair setup.
     pub pairing: Arc<dyn Deliver<Inbound>>,
+    /// Resharing.
+    pub reshare: Arc<dyn Deliver<Inbound>>,
+    /// Check-ups.
+    pub checkup: Arc<dyn Deliver<Inbound>>,
 }
 
 impl Services {
@@ -132,6 +136,12 @@ impl Services {
             | PeerMessage::SigningQuery { .. }
             | PeerMessage::SigningReply { .. } => &self.signing,
             PeerMessage::Session { service: Service::Pairing, .. } => &self.pairing,
+            PeerMessage::Session { service: Service::Reshare | Service::Proof, .. }
+            | PeerMessage::ReshareQuery { .. }
+            | PeerMessage::ReshareReply { .. }
+            | PeerMessage::Reshared { .. }
+            | PeerMessage::KnowsReshared { .. } => &self.reshare,
+            PeerMessage::Session { service: Service::Checkup, .. } => &self.checkup,
         };
         service.deliver(inbound)
     }

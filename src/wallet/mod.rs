@@ -3,14 +3,26 @@
 //! Nothing about a wallet rests on a discovery service or on one node's word. Its keys, committees, thresholds,
 //! generations and chain code stand in the [`WalletRecord`]; the record counts only with the signature of every member,
 //! which is the [`WalletCertificate`].
+//!
+//! A reshare makes a successor of the record: same wallet, same chain code, same keys, and each reshared key of the next
+//! generation, with its new committee. Its certificate needs a [proof](proof_message) besides, made by each reshared key
+//! itself.
 
 mod certificate;
+mod commit;
+mod pending;
+mod proof;
 mod quarantine;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use certificate::{RECORD_DOMAIN, WalletCertificate, members, unverified_record};
+pub use commit::Commit;
+pub(crate) use pending::Pending;
+pub use proof::proof_message;
 pub use quarantine::{Confirmation, QUARANTINE_PREFIX, RESTORED_KEY, Restored, quarantine_key};
-pub use record::{KeyRecord, MAX_RECORD_BYTES, WalletRecord};
+pub use record::{KeyRecord, MAX_RECORD_BYTES, NextKey, WalletRecord};
 
 use crate::error::Code;
 use crate::ids::{Generation, NodeId, Scheme, SheetHash, WalletId};
@@ -28,6 +40,9 @@ pub enum WalletError {
     /// A member's signature is missing or does not verify.
     #[error("the wallet record lacks a valid signature of {0}")]
     Signature(NodeId),
+    /// A reshared key's proof is missing or does not verify.
+    #[error("the wallet record lacks a valid proof of its {0} key")]
+    Proof(Scheme),
 }
 
 impl WalletError {
@@ -36,7 +51,7 @@ impl WalletError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Codec(_) | Self::Rule(_) => Code::DataCorruption,
-            Self::Signature(_) => Code::ProtocolViolation,
+            Self::Signature(_) | Self::Proof(_) => Code::ProtocolViolation,
         }
     }
 }
@@ -68,11 +83,20 @@ pub const ORPHAN_PREFIX: &[u8] = b"orphan\0";
 /// The storage key prefix of pending shares.
 pub const PENDING_PREFIX: &[u8] = b"pending\0";
 
-/// The storage key under which the shares of a key generation stay for which its members say that no certificate can
-/// exist.
+/// The storage key under which the shares of a key generation or a reshare stay for which its members say that no
+/// certificate can exist.
 #[must_use]
 pub fn orphan_key(wallet: &WalletId, session: SheetHash) -> Vec<u8> {
     [ORPHAN_PREFIX, wallet.as_str().as_bytes(), b"\0", &session.0].concat()
+}
+
+/// The storage key prefix of what is pending of reshares.
+pub const RESHARING_PREFIX: &[u8] = b"reshare\0";
+
+/// The storage key of what is pending of a wallet's reshare.
+#[must_use]
+pub fn resharing_key(wallet: &WalletId) -> Vec<u8> {
+    [RESHARING_PREFIX, wallet.as_str().as_bytes()].concat()
 }
 
 /// The storage key of the pending shares of a wallet.

@@ -23,6 +23,12 @@ pub enum Service {
     Signing,
     /// Pair setup.
     Pairing,
+    /// Resharing.
+    Reshare,
+    /// The proofs of reshared keys.
+    Proof,
+    /// Check-ups.
+    Checkup,
 }
 
 /// A message between two nodes.
@@ -51,7 +57,38 @@ pub enum PeerMessage {
         /// The session asked about.
         session: SheetHash,
         /// What this node knows.
-        outcome: KeygenOutcome,
+        outcome: PendingOutcome,
+    },
+    /// What became of a reshare that I hold pending?
+    ReshareQuery {
+        /// The wallet.
+        wallet: WalletId,
+        /// Its session, as the pending record names it.
+        session: SheetHash,
+    },
+    /// The answer to a [`PeerMessage::ReshareQuery`].
+    ReshareReply {
+        /// The wallet asked about.
+        wallet: WalletId,
+        /// The session asked about.
+        session: SheetHash,
+        /// What this node knows.
+        outcome: PendingOutcome,
+    },
+    /// A wallet was reshared: this is its certificate.
+    Reshared {
+        /// The wallet.
+        wallet: WalletId,
+        /// Its certificate, encoded.
+        #[serde(with = "serde_bytes")]
+        certificate: Vec<u8>,
+    },
+    /// The sender knows of a reshare, and needs not be told any more.
+    KnowsReshared {
+        /// The wallet.
+        wallet: WalletId,
+        /// The reshare, as the wallet's record names it.
+        session: SheetHash,
     },
     /// What became of a signing session whose answer I never had?
     SigningQuery {
@@ -59,6 +96,9 @@ pub enum PeerMessage {
         wallet: WalletId,
         /// The request that the session was to answer.
         request: RequestId,
+        /// The hash of its content.
+        #[serde(with = "serde_bytes")]
+        content: [u8; 32],
         /// The session, which is over for the sender.
         session: SheetHash,
     },
@@ -111,7 +151,8 @@ pub enum SessionBody {
         /// In which round.
         round: u8,
     },
-    /// Key generation: the sender's share is durable, and this is its Ed25519 signature of the wallet record.
+    /// Key generation and resharing: what the sender must keep is durable, and this is its Ed25519 signature of the wallet
+    /// record.
     RecordSigned {
         /// The signature.
         #[serde(with = "serde_bytes")]
@@ -128,16 +169,16 @@ impl SessionBody {
     }
 }
 
-/// What a node knows about a key generation.
+/// What a node knows about a key generation, or a reshare, that another holds pending.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum KeygenOutcome {
+pub enum PendingOutcome {
     /// All signed: here is the certificate, encoded.
     Certified(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// It holds a pending share too, and has no certificate. Its own signature of the wallet record helps to make one.
+    /// It holds it pending too, and has no certificate. Its own signature of the wallet record helps to make one.
     Pending(#[serde(with = "serde_bytes")] [u8; 64]),
     /// The session still runs there.
     Running,
-    /// It holds no share of that session and never will.
+    /// It holds nothing of that session and never will.
     Absent,
 }
 

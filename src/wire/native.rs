@@ -1,12 +1,15 @@
 //! The native client API: requests over NATS that are answered directly, in JSON.
 //!
 //! A request is published to `quorate.<cluster>.v1.<operation>` with a reply subject. One node answers, except for
-//! `status`, to which all do.
+//! `status`, to which all do. A node that does not hold the wallet hands the request on to one that does. At
+//! `quorate.<cluster>.v1.at.<node>.<operation>` that node answers, and none else.
 //!
 //! | operation | request | answer |
 //! |---|---|---|
 //! | `keygen` | a signed keygen request, see [`KeygenRequest`](crate::wire::request::KeygenRequest) | [`Wallet`] |
 //! | `sign` | a signed signing request, see [`SignRequest`](crate::wire::request::SignRequest) | [`Signed`] |
+//! | `reshare` | a signed reshare request, see [`ReshareRequest`](crate::wire::request::ReshareRequest) | [`Wallet`] |
+//! | `checkup` | [`WalletQuery`] | [`Checkup`] |
 //! | `wallet` | [`WalletQuery`] | [`Wallet`] |
 //! | `derive` | [`DeriveQuery`] | [`DerivedKey`] |
 //! | `status` | nothing | [`NodeStatus`] |
@@ -17,10 +20,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Failure};
 use crate::ids::{ClusterId, NodeId, RequestId, Scheme, WalletId};
+use crate::keys::Signature;
 
 /// The longest answer, in bytes of JSON.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -32,6 +37,10 @@ pub enum Operation {
     Keygen,
     /// Sign.
     Sign,
+    /// Deal keys of a wallet anew.
+    Reshare,
+    /// Check that the shares of all members of a wallet work.
+    Checkup,
     /// What a wallet is.
     Wallet,
     /// A child key and its addresses.
@@ -42,7 +51,8 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 5] = [Self::Keygen, Self::Sign, Self::Wallet, Self::Derive, Self::Status];
+    pub const ALL: [Self; 7] =
+        [Self::Keygen, Self::Sign, Self::Reshare, Self::Checkup, Self::Wallet, Self::Derive, Self::Status];
 
     /// The last token of its subject.
     #[must_use]
@@ -50,6 +60,8 @@ impl Operation {
         match self {
             Self::Keygen => "keygen",
             Self::Sign => "sign",
+            Self::Reshare => "reshare",
+            Self::Checkup => "checkup",
             Self::Wallet => "wallet",
             Self::Derive => "derive",
             Self::Status => "status",
@@ -60,6 +72,12 @@ impl Operation {
     #[must_use]
     pub fn subject(self, cluster: &ClusterId) -> String {
         format!("quorate.{cluster}.v1.{}", self.as_str())
+    }
+
+    /// Its subject at one node, which answers by itself.
+    #[must_use]
+    pub fn subject_at(self, cluster: &ClusterId, node: NodeId) -> String {
+        format!("quorate.{cluster}.v1.at.{node}.{}", self.as_str())
     }
 }
 
@@ -91,6 +109,17 @@ pub struct Refused {
     pub culprits: Vec<NodeId>,
     /// Whether the same request may succeed if it is sent again.
     pub retryable: bool,
+}
+
+impl<T: DeserializeOwned> Answer<T> {
+    /// Reads an answer; `None` where it is none, or longer than [`MAX_ANSWER_BYTES`].
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        if payload.len() > MAX_ANSWER_BYTES {
+            return None;
+        }
+        serde_json::from_slice(payload).ok()
+    }
 }
 
 impl From<Failure> for Refused {
@@ -150,9 +179,9 @@ pub struct DeriveQuery {
 pub struct Wallet {
     /// Its name.
     pub wallet_id: WalletId,
-    /// Whether this request made it; otherwise it was there.
+    /// Whether this request made it, or reshared it; otherwise that was done before.
     pub fresh: bool,
-    /// The session that made it, 32 bytes.
+    /// The session that made it, or reshared it last, 32 bytes.
     pub session: String,
     /// Its keys, one per scheme.
     pub keys: Vec<Key>,
@@ -209,6 +238,61 @@ pub struct Signed {
     /// The session that made it, 32 bytes; absent if the same request was answered before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+}
+
+impl Signed {
+    /// The signature itself. It is not verified here.
+    ///
+    /// # Errors
+    /// [`Code::UnmarshalFailure`] when this is not how a signature is written.
+    pub fn to_signature(&self) -> Result<Signature, Failure> {
+        let malformed = || Failure::new(Code::UnmarshalFailure, "the answer is no signature");
+        let mut bytes = [0; 64];
+        hex::decode_to_slice(&self.signature, &mut bytes).map_err(|_| malformed())?;
+        match (self.key_type, self.recovery) {
+            (Scheme::Ecdsa, Some(recovery @ 0..=3)) => {
+                let (mut r, mut s) = ([0; 32], [0; 32]);
+                r.copy_from_slice(&bytes[..32]);
+                s.copy_from_slice(&bytes[32..]);
+                Ok(Signature::Ecdsa { r, s, recovery })
+            }
+            (Scheme::Ed25519, None) => Ok(Signature::Ed25519(bytes)),
+            (Scheme::Bip340, None) => Ok(Signature::Bip340(bytes)),
+            _ => Err(malformed()),
+        }
+    }
+}
+
+/// What came of a wallet's check-up: whether the share of every member of every key works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkup {
+    /// The wallet.
+    pub wallet_id: WalletId,
+    /// Whether all of them do.
+    pub good: bool,
+    /// The keys.
+    pub keys: Vec<CheckedKey>,
+}
+
+/// A key that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedKey {
+    /// What signs with it.
+    pub key_type: Scheme,
+    /// How often it was reshared or refreshed.
+    pub generation: u32,
+    /// Its members.
+    pub members: Vec<CheckedMember>,
+}
+
+/// A member of a key that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedMember {
+    /// The node.
+    pub node_id: NodeId,
+    /// Why its share did not sign; absent where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Code>,
 }
 
 /// Whether the cluster can work.

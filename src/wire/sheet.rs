@@ -4,9 +4,10 @@
 //! before it takes part. [`SheetHash`], SHA-256 over the bytes as signed, is the session's name on every later message
 //! and the session id of its protocol, so two sessions that differ in anything at all share no transcript.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
 use sha2::{Digest, Sha256};
 
 use crate::ids::{
@@ -30,6 +31,17 @@ pub struct Participant {
     pub node: NodeId,
     /// Its index.
     pub index: PartyIndex,
+}
+
+/// A key that is dealt anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DealtKey {
+    /// The key's scheme.
+    pub scheme: Scheme,
+    /// Its present generation.
+    pub generation: Generation,
+    /// Who deals it: t of its present committee, by index in that.
+    pub dealers: Vec<Participant>,
 }
 
 /// What a session is to do.
@@ -69,6 +81,51 @@ pub enum Task {
         /// The client's signed request, byte for byte as it came.
         #[serde(with = "serde_bytes")]
         request: Vec<u8>,
+    },
+    /// Deal keys of a wallet anew, to another committee or to the same. The participants are numbered for the session:
+    /// those who deal, the new committee, and whoever else must sign the wallet's new record.
+    Reshare {
+        /// The wallet.
+        wallet: WalletId,
+        /// The wallet's present certificate, encoded: new members do not hold it.
+        #[serde(with = "serde_bytes")]
+        certificate: Vec<u8>,
+        /// The keys, ascending by scheme, without repeats.
+        keys: Vec<DealtKey>,
+        /// t of n of the new committee.
+        threshold: Threshold,
+        /// The new committee, by index in it.
+        committee: Vec<Participant>,
+        /// The client's signed request, byte for byte as it came.
+        #[serde(with = "serde_bytes")]
+        request: Vec<u8>,
+    },
+    /// Prove a reshared key: sign for its record with the new shares. The participants are members of its new committee.
+    Prove {
+        /// The wallet.
+        wallet: WalletId,
+        /// The reshare.
+        reshare: SheetHash,
+        /// The key.
+        scheme: Scheme,
+        /// Its new generation.
+        generation: Generation,
+        /// t of n of its new committee.
+        threshold: Threshold,
+        /// The signatures of all who must sign the record before it is proved.
+        signatures: BTreeMap<NodeId, ByteArray<64>>,
+    },
+    /// Check that members' shares of a key work: sign what no one else asks for. The participants are members of its
+    /// committee.
+    Checkup {
+        /// The wallet.
+        wallet: WalletId,
+        /// The key.
+        scheme: Scheme,
+        /// Its generation.
+        generation: Generation,
+        /// t of n of the key.
+        threshold: Threshold,
     },
     /// Establish the oblivious-transfer state of two nodes.
     PairSetup {
@@ -161,6 +218,31 @@ impl Sheet {
                 }
                 if tweak.is_some() && *scheme != Scheme::Bip340 {
                     return fail("it tweaks a key that is not a taproot key");
+                }
+            }
+            Task::Reshare { keys, threshold, committee, .. } => {
+                if keys.is_empty() || !keys.is_sorted_by(|a, b| a.scheme < b.scheme) {
+                    return fail("its schemes are not in strictly ascending order, or there are none");
+                }
+                if !committee.iter().map(|p| p.index.get()).eq(1..=threshold.parties()) {
+                    return fail("the new committee's indices are not 1 to n");
+                }
+                if keys.iter().any(|key| !key.dealers.is_sorted_by(|a, b| a.index < b.index)) {
+                    return fail("its dealers are not in strictly ascending order");
+                }
+                let dealers = keys.iter().flat_map(|key| &key.dealers);
+                if !dealers.chain(committee).all(|p| nodes.contains(&p.node)) {
+                    return fail("a dealer or a new member takes no part");
+                }
+                let distinct = |list: &[Participant]| list.iter().map(|p| p.node).collect::<BTreeSet<_>>().len();
+                let is_repeated = |list: &[Participant]| distinct(list) != list.len();
+                if is_repeated(committee) || keys.iter().any(|key| is_repeated(&key.dealers)) {
+                    return fail("a node is a dealer or a new member twice");
+                }
+            }
+            Task::Prove { threshold, .. } | Task::Checkup { threshold, .. } => {
+                if count != usize::from(threshold.signers()) {
+                    return fail("it has not as many participants as the threshold has signers");
                 }
             }
             Task::PairSetup { epoch } => {

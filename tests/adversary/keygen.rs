@@ -15,7 +15,7 @@ use quorate::protocol::{Outgoing, Party, Recipient, RunContext, rng};
 use quorate::signing::MAX_DEADLINE_AHEAD_MS;
 use quorate::testing::{PATIENCE, PlantedWallet, Played, Puppet};
 use quorate::wallet::{RECORD_DOMAIN, WalletRecord};
-use quorate::wire::message::{KeygenOutcome, PeerMessage, Service, SessionBody};
+use quorate::wire::message::{PeerMessage, PendingOutcome, Service, SessionBody};
 use quorate::wire::request::KeygenRequest;
 use quorate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
 use tempfile::TempDir;
@@ -437,10 +437,10 @@ async fn pending_share__should_stay_until_it_is_settled() {
     let taken = stage.node(0).wallet(wallet_id("taken")).await.unwrap().unwrap().encode().unwrap();
     for &node in &asking {
         for outcome in [
-            KeygenOutcome::Pending([7; 64]),
-            KeygenOutcome::Certified(b"nonsense".to_vec()),
-            KeygenOutcome::Certified(taken.clone()),
-            KeygenOutcome::Running,
+            PendingOutcome::Pending([7; 64]),
+            PendingOutcome::Certified(b"nonsense".to_vec()),
+            PendingOutcome::Certified(taken.clone()),
+            PendingOutcome::Running,
         ] {
             stage.liar.send(node, PeerMessage::KeygenReply { wallet: wallet.clone(), session, outcome });
         }
@@ -455,7 +455,7 @@ async fn pending_share__should_stay_until_it_is_settled() {
     // The genuine signature makes the wallet.
     let signature = stage.signature(&sheet, session, &output);
     for node in asking {
-        let outcome = KeygenOutcome::Pending(signature);
+        let outcome = PendingOutcome::Pending(signature);
         stage.liar.send(node, PeerMessage::KeygenReply { wallet: wallet.clone(), session, outcome });
     }
     stage.wallet_is_everywhere("pending").await;

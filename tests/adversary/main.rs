@@ -14,6 +14,7 @@ mod keygen;
 mod outsider;
 mod pairing;
 mod refusals;
+mod reshare;
 mod signing_proposals;
 mod signing_rounds;
 mod stage;

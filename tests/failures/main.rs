@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bans;
+mod checkup;
 mod dead_peers;
 mod deadlines;
 mod hangs;
 mod keygen_commit;
 mod lossy;
+mod reshare;
 mod restarts;
 mod shutdown;
 mod stage;

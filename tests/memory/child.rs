@@ -71,6 +71,12 @@ async fn everything() {
     }
     say("signed");
 
+    // One leaves and comes back: nothing is left of its shares, nor of those that the others had before.
+    for members in [&[0, 1][..], &[0, 1, 2]] {
+        cluster.reshare(0, "w", &Scheme::ALL, 2, members).await.unwrap();
+    }
+    say("reshared");
+
     let open = Open::start(&cluster).await;
     say("signing");
     cluster.isolate(1).unwrap();

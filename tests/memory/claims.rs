@@ -124,6 +124,7 @@ fn memory__should_hold_secrets_only_where_they_must_live() {
     check(&mut process, "ready", resting);
     check(&mut process, "keygen", resting);
     check(&mut process, "signed", resting);
+    check(&mut process, "reshared", resting);
 
     check(&mut process, "signing", |found| {
         // Three sessions of one node. The share of each key as it is stored, for another attempt; in FROST's key package,

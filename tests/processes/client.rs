@@ -93,6 +93,28 @@ pub(crate) fn keygen(wallet: &str, initiator: Signer<'_>, authorizers: &[(&str, 
     object(&members)
 }
 
+/// A request to deal a key anew. `new_threshold` is one less than the number of signers.
+pub(crate) fn reshare(
+    session: &str,
+    nodes: &[String],
+    new_threshold: u32,
+    key_type: &str,
+    wallet: &str,
+    initiator: Signer<'_>,
+) -> String {
+    let nodes: Vec<String> = nodes.iter().map(|node| quoted(node)).collect();
+    let mut members = vec![
+        ("session_id", quoted(session)),
+        ("node_ids", format!("[{}]", nodes.join(","))),
+        ("new_threshold", new_threshold.to_string()),
+        ("key_type", quoted(key_type)),
+        ("wallet_id", quoted(wallet)),
+    ];
+    let signature = initiator.sign_request(object(&members).as_bytes()).unwrap();
+    members.push(("signature", base64(&signature)));
+    object(&members)
+}
+
 impl<'a> Tx<'a> {
     pub(crate) const fn new(key_type: &'a str, wallet: &'a str, id: &'a str, message: &'a [u8]) -> Self {
         Self { key_type, wallet, network: "net", id, message, path: None }
@@ -193,6 +215,17 @@ impl Wire {
     /// Asks for a signature likewise.
     pub(crate) async fn ask_signature(&self, body: impl Into<Vec<u8>>) {
         self.publish("mpc.signing_request.*", body).await;
+    }
+
+    /// Asks for a reshare: published to all nodes, and kept by nobody.
+    pub(crate) async fn ask_reshare(&self, body: String) {
+        let client = self.context.client();
+        client.publish("mpc:reshare", body.into()).await.unwrap();
+        client.flush().await.unwrap();
+    }
+
+    pub(crate) async fn reshares(&self) -> Inbox {
+        self.inbox("mpc_reshare_result", "mpc.mpc_reshare_result").await
     }
 
     pub(crate) async fn wallets(&self) -> Inbox {

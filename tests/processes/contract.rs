@@ -11,7 +11,7 @@ use quorate::keys::DerivationPath;
 use quorate::testing::NatsServer;
 use serde_json::Value;
 
-use crate::client::{Form, Inbox, Signer, Tx, Wire, code, keygen};
+use crate::client::{Form, Inbox, Signer, Tx, Wire, code, keygen, reshare};
 use crate::cluster::{Cluster, Files};
 use crate::node::quorate;
 use crate::verify::{
@@ -38,6 +38,7 @@ async fn clients__should_be_served_as_the_contract_says() {
     stage.answers_repeats().await;
     stage.reports_errors().await;
     stage.refuses_other_content().await;
+    stage.reshares(&cluster).await;
     stage.repairs_streams_that_are_deleted().await;
     stage.waits_for_room_in_the_stream_of_results().await;
     two_clients(&cluster).await;
@@ -95,6 +96,45 @@ impl Stage<'_> {
         self.go.publish("mpc.keygen_request.ts-1", body).await;
         assert_eq!(code(&self.wallets.one().await), "");
         assert_eq!(code(&self.wallet("go").await), "ERROR_KEY_ALREADY_EXISTS");
+    }
+
+    async fn reshares(&self, cluster: &Cluster) {
+        let results = self.go.reshares().await;
+        let made = self.wallet("resharing").await;
+        let key = bytes(&made, "ecdsa_pub_key");
+        let nodes: Vec<String> = cluster.files.peers.nodes().iter().map(|(_, id)| id.to_string()).collect();
+        let all = reshare("r1", &nodes, 2, "secp256k1", "resharing", self.signer());
+        self.go.ask_reshare(all.clone()).await;
+        let message = results.one_message().await;
+        let expected = format!(
+            r#"{{"wallet_id":"resharing","new_threshold":2,"key_type":"secp256k1","pub_key":"{}","result_type":"success","error_reason":"","error_code":""}}"#,
+            STANDARD.encode(&key)
+        );
+        assert_eq!(std::str::from_utf8(&message.payload).unwrap(), expected);
+        assert_eq!(message.subject.as_str(), "mpc.mpc_reshare_result.r1");
+        // A threshold of 2 means that all 3 sign.
+        let tx = Tx::new("secp256k1", "resharing", "after", &DIGEST);
+        assert_ecdsa_event(&self.signature(&tx, Form::Legacy).await, &ecdsa_key(&key), &DIGEST);
+        let known = cluster.client.wallet("resharing".parse().unwrap()).await.unwrap();
+        let of = |scheme| known.keys.iter().find(|key| key.key_type == scheme).unwrap();
+        assert_eq!((of(Scheme::Ecdsa).threshold, of(Scheme::Ecdsa).generation), (3, 1));
+        assert_eq!((of(Scheme::Ed25519).threshold, of(Scheme::Ed25519).generation), (2, 0));
+        // Sent again, it is not done again.
+        self.go.ask_reshare(all).await;
+        let others: [(&str, String); 4] = [
+            ("ERROR_INVALID_INITIATOR_SIGNATURE", {
+                let stranger = RequestKey::generate(Algorithm::Ed25519).unwrap();
+                reshare("r2", &nodes, 1, "ed25519", "resharing", &stranger)
+            }),
+            ("ERROR_MSG_VALIDATION", reshare("r3", &nodes, 3, "ed25519", "resharing", self.signer())),
+            ("ERROR_KEY_NOT_FOUND", reshare("r4", &nodes, 1, "taproot", "resharing", self.signer())),
+            ("ERROR_UNMARSHAL_FAILURE", "{".to_owned()),
+        ];
+        for (expected, body) in others {
+            self.go.ask_reshare(body).await;
+            let event = results.one().await;
+            assert_eq!((code(&event), &event["pub_key"]), (expected, &Value::Null), "{event}");
+        }
     }
 
     async fn signs(&self) {
@@ -387,6 +427,22 @@ async fn commands(cluster: &Cluster) {
         let (code, out, err) = run(&sign);
         assert_eq!((code, out.as_str()), (1, ""), "another path is another content");
         assert!(err.contains("REQUEST_CONFLICT"), "{err}");
+        let refreshed = json(&["refresh", "typed", "--json"]);
+        let generations = |wallet: &Value| {
+            wallet["keys"].as_array().unwrap().iter().map(|key| key["generation"].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!((generations(&refreshed), &refreshed["fresh"]), (vec![1, 1, 1], &true.into()));
+        let reshare = ["reshare", "typed", "--nodes", "node0,node2", "--threshold", "2", "--session", "s", "--json"];
+        let reshared = json(&reshare);
+        assert_eq!(generations(&reshared), [2, 2, 2]);
+        assert_eq!(reshared["keys"][0]["committee"].as_array().unwrap().len(), 2);
+        for (key, before) in reshared["keys"].as_array().unwrap().iter().zip(wallet["keys"].as_array().unwrap()) {
+            assert_eq!((&key["public_key"], &key["addresses"]), (&before["public_key"], &before["addresses"]));
+        }
+        assert_eq!(json(&reshare)["fresh"], false, "the same name is the same request");
+        assert_eq!(generations(&json(&["repair", "typed", "--json"])), [3, 3, 3]);
+        let (code, _, err) = run(&["reshare", "typed", "--nodes", "node0,node7", "--threshold", "2"]);
+        assert!(code == 2 && err.contains("node7"), "{err}");
         let (code, _, err) = run(&["wallet", "missing"]);
         assert!(code == 1 && err.contains("KEY_NOT_FOUND"), "{err}");
         let (code, _, err) = run(&["status", "--cluster", "another"]);

@@ -80,10 +80,7 @@ impl Stage {
 
     /// From now on, whoever comes to the place first stands still.
     fn arm(&self, place: &str) {
-        // In one step: a file that is there is whole.
-        let draft = self.halt.with_extension("draft");
-        std::fs::write(&draft, place).unwrap();
-        std::fs::rename(draft, &self.halt).unwrap();
+        arm(&self.halt, place);
     }
 
     /// Waits until a node stands still.
@@ -161,8 +158,15 @@ fn blames(failure: &Failure, victim: &Victim) -> bool {
     nobody_else && (failure.code != Code::PeerUnavailable || !failure.culprits.is_empty())
 }
 
+/// Has those stand still who find these places in the file. In one step: a file that is there is whole.
+pub(crate) fn arm(halt: &Path, places: &str) {
+    let draft = halt.with_extension("draft");
+    std::fs::write(&draft, places).unwrap();
+    std::fs::rename(draft, halt).unwrap();
+}
+
 /// Whether a process stands still.
-fn stands(pid: u32) -> bool {
+pub(crate) fn stands(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }

@@ -10,6 +10,7 @@
 //! | `tampering` | has its bucket of leases written to by others | they change who seems to be there, and nothing else |
 //! | `timeouts` | has nodes that do not go on | what clients are told, and that they may ask again |
 //! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
+//! | `elsewhere` | has nodes that do not hold the wallet | a member answers, whichever node takes the request |
 //! | `crashes` | everything is killed at some time | each request is answered once |
 //! | `chaos` | nodes are killed, frozen, stopped, cut off, slow, without room on their disk | clients are served; who is lost is noticed in time |
 //! | `kill_points` | nodes are killed, frozen, stopped in each round | every client is answered, and all nodes agree |
@@ -25,6 +26,7 @@ mod client;
 mod cluster;
 mod contract;
 mod crashes;
+mod elsewhere;
 mod guarded;
 mod kill_points;
 mod node;
@@ -33,6 +35,7 @@ mod outsider;
 mod permissions;
 mod protection;
 mod proxy;
+mod reshare_kill_points;
 mod soak;
 mod start;
 mod tampering;

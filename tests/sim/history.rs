@@ -8,6 +8,7 @@ use std::time::Duration;
 use quorate::error::Failure;
 use quorate::ids::{NodeId, SheetHash};
 use quorate::keygen::Generated;
+use quorate::reshare::Reshared;
 use quorate::session::Aborted;
 use quorate::signing::{AdmissionRecord, Signed};
 use quorate::wallet::{WalletCertificate, WalletRecord};
@@ -41,8 +42,17 @@ pub struct History {
     pub recovery: Result<Recovery, String>,
     /// What each node has of each wallet in the end.
     pub wallets: BTreeMap<String, Vec<Option<Arc<WalletCertificate>>>>,
+    /// The storage keys of the shares that each node holds of each wallet in the end.
+    pub shares: BTreeMap<(usize, String), Shares>,
     /// What each node has on disk of each (wallet, request id) in the end.
     pub admissions: BTreeMap<(String, String), Vec<Option<AdmissionRecord>>>,
+}
+
+/// The storage keys of shares.
+pub struct Shares {
+    pub held: BTreeSet<Vec<u8>>,
+    /// Those that the wallet's record says.
+    pub expected: BTreeSet<Vec<u8>>,
 }
 
 /// A client's request.
@@ -61,6 +71,7 @@ pub struct Asked {
 pub enum Outcome {
     Signed(Signed),
     Generated(Generated),
+    Reshared(Reshared),
     Failed(Failure),
     /// Its node went away without an answer.
     Lost,
@@ -75,6 +86,7 @@ impl Outcome {
             Self::Failed(failure) => failure.code.to_string(),
             Self::Signed(_) => "signed".to_owned(),
             Self::Generated(_) => "generated".to_owned(),
+            Self::Reshared(reshared) => if reshared.fresh { "reshared" } else { "reshared before" }.to_owned(),
             other => format!("{other:?}"),
         }
     }
@@ -83,6 +95,7 @@ impl Outcome {
         match self {
             Self::Signed(signed) => format!("{:?} of session {:?}", signed.signature, signed.session),
             Self::Generated(made) => format!("wallet of session {:?}", made.certificate.record().session),
+            Self::Reshared(made) => format!("reshare of session {:?}", made.certificate.record().session),
             Self::Failed(failure) => format!("{failure}, {:?}", failure.culprits),
             other => format!("{other:?}"),
         }

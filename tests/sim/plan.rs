@@ -49,7 +49,16 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ask {
     Sign(SignAsk),
-    Keygen { wallet: String, schemes: Vec<Scheme> },
+    Keygen {
+        wallet: String,
+        schemes: Vec<Scheme>,
+    },
+    /// New shares of [`SHARED`] for all nodes, under this name.
+    Reshare {
+        session: String,
+        schemes: Vec<Scheme>,
+        signers: u8,
+    },
 }
 
 /// A signature that a client wants.
@@ -128,6 +137,9 @@ impl Ask {
                 Self::Sign(SignAsk { wallet: rename(wallet), request, scheme, path, content })
             }
             Self::Keygen { wallet, schemes } => Self::Keygen { wallet: rename(wallet), schemes },
+            Self::Reshare { session, schemes, signers } => {
+                Self::Reshare { session: format!("{session}-{name}"), schemes, signers }
+            }
         }
     }
 }
@@ -154,6 +166,7 @@ impl Plan {
             draw.ambush(&victims(parties, bystanders), parties, &mut asks, &mut strikes);
         }
         draw.power_cuts(&mut strikes);
+        draw.reshares(parties, &mut asks);
         asks.sort();
         strikes.sort_by_key(|(at, _)| *at);
         let (length, seed) = (LENGTH, seed);

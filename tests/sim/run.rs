@@ -89,6 +89,7 @@ pub fn run(plan: Plan) -> History {
         let observer = observer::start(&run.phonebook, run.began);
         run.act().await;
         let (recovery, wallets, admissions) = run.afterwards().await;
+        let shares = run.shares(&wallets).await;
         let traffic = run.traffic().await;
         let observed = observer.finish().await;
         let asked = run.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -104,6 +105,7 @@ pub fn run(plan: Plan) -> History {
             lies: run.lies.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             recovery,
             wallets,
+            shares,
             admissions,
         }
     })
@@ -120,6 +122,7 @@ impl Run {
             .settings(|settings| {
                 settings.signing_deadline = SIGNING_DEADLINE;
                 settings.keygen_deadline = KEYGEN_DEADLINE;
+                settings.reshare_deadline = KEYGEN_DEADLINE;
                 settings.pair_setup_deadline = PAIR_SETUP_DEADLINE;
                 settings.on_peer_failure = plan.on_peer_failure;
                 settings.link.heartbeat = Duration::from_millis(300);

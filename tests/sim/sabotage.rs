@@ -22,15 +22,15 @@ const FLAWS: [(Flaw, &[&str], u64); 15] = [
     (Flaw::ForgetsAdmissions, &["one_signature"], 21),
     (Flaw::IgnoresConflicts, &["one_signature", "verifies"], 0),
     (Flaw::ReleasesEarly, &["one_signature"], 7),
-    (Flaw::IgnoresDeadlines, &["deadlines", "recovery"], 9),
-    (Flaw::AsksNobody, &["one_signature"], 603),
+    (Flaw::IgnoresDeadlines, &["deadlines", "recovery"], 17),
+    (Flaw::AsksNobody, &["one_signature"], 622),
     (Flaw::DropsDuplicateWaiters, &["ends"], 0),
     (Flaw::CertifiesWithoutAll, &["one_generation", "recovery"], 50),
     (Flaw::SetsAsideTooEarly, &["one_generation", "recovery"], 20),
     (Flaw::BlamesNobody, &["blame"], 3),
     (Flaw::WaitsInHandler, &["bystanders"], 1),
     (Flaw::NeverLinksAgain, &["recovery"], 5),
-    (Flaw::AsksForNoHandshakes, &["blame"], 628),
+    (Flaw::AsksForNoHandshakes, &["blame"], 668),
     (Flaw::SyncsNothing, &["one_signature", "bans", "one_generation", "recovery"], 0),
 ];
 

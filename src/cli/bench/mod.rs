@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use self::report::Report;
 use super::client::{ConnectionArgs, InitiatorArgs, run};
 use super::{Failed, tell};
-use crate::client::{Client, ClientError, KeygenRequest, SignRequest};
+use crate::client::{Client, ClientError, KeygenRequest, ReshareRequest, SignRequest};
 use crate::identity::RequestKey;
-use crate::ids::{Scheme, WalletId};
+use crate::ids::{NodeId, Scheme, WalletId};
 use crate::process;
 use crate::wire::native::ProcessReport;
 
@@ -31,6 +31,8 @@ const WARM_UP: u32 = 1;
 pub(super) enum BenchCommand {
     /// Makes wallets with a secp256k1 and an Ed25519 key.
     Keygen(BenchArgs),
+    /// Refreshes the shares of wallets with a secp256k1 and an Ed25519 key, each wallet once; they are made before.
+    Reshare(BenchArgs),
     /// Signs digests with ECDSA.
     SignEcdsa(BenchArgs),
     /// Signs messages with Ed25519.
@@ -64,6 +66,7 @@ pub(super) struct BenchArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Keygen,
+    Reshare,
     Sign(Scheme),
 }
 
@@ -71,6 +74,7 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Keygen => "keygen (secp256k1, ed25519)",
+            Self::Reshare => "reshare (secp256k1, ed25519)",
             Self::Sign(Scheme::Ecdsa) => "sign ECDSA",
             Self::Sign(Scheme::Ed25519) => "sign Ed25519",
             Self::Sign(Scheme::Bip340) => "sign BIP-340",
@@ -82,6 +86,7 @@ impl BenchCommand {
     pub(super) fn run(self) -> Result<(), Failed> {
         let (kind, args) = match self {
             Self::Keygen(args) => (Kind::Keygen, args),
+            Self::Reshare(args) => (Kind::Reshare, args),
             Self::SignEcdsa(args) => (Kind::Sign(Scheme::Ecdsa), args),
             Self::SignEddsa(args) => (Kind::Sign(Scheme::Ed25519), args),
             Self::SignTaproot(args) => (Kind::Sign(Scheme::Bip340), args),
@@ -93,21 +98,38 @@ impl BenchCommand {
 /// A run: its cluster, its wallet, and names that no other run uses.
 struct Run {
     client: Client,
-    key: RequestKey,
+    key: Arc<RequestKey>,
     kind: Kind,
     name: String,
+    /// How many sign, of whom: of wallets that are reshared.
+    committee: (u8, Vec<NodeId>),
 }
 
 async fn measure(kind: Kind, args: BenchArgs) -> Result<(), Failed> {
-    let key = args.initiator.load()?;
+    let key = Arc::new(args.initiator.load()?);
     let client = args.connection.connect().await?;
     let name = format!("bench-{:016x}", rand::random::<u64>());
-    let work = Arc::new(Run { client, key, kind, name });
+    let warm_up = args.concurrency * WARM_UP;
+    let committee = match kind {
+        Kind::Reshare => {
+            let (client, key, kind) = (client.clone(), Arc::clone(&key), Kind::Keygen);
+            let making = Arc::new(Run { client, key, kind, name: name.clone(), committee: (0, Vec::new()) });
+            for (phase, wallets) in [("warm", warm_up), ("run", args.requests)] {
+                let made = drive(&making, phase, wallets, args.concurrency, &ProgressBar::hidden()).await?;
+                if let Some(code) = made.into_iter().find_map(|(_, outcome)| outcome.err()) {
+                    return Err(Failed::Work(anyhow!("a wallet was not made: {code}")));
+                }
+            }
+            let first = making.client.wallet(making.wallet("run-0")?).await?;
+            first.keys.first().map(|key| (key.threshold, key.committee.clone())).unwrap_or_default()
+        }
+        Kind::Keygen | Kind::Sign(_) => (0, Vec::new()),
+    };
+    let work = Arc::new(Run { client, key, kind, name, committee });
     if let Kind::Sign(scheme) = kind {
-        let request = KeygenRequest::builder(work.wallet("signs")?).key_types(&[scheme]).sign_with(&work.key);
+        let request = KeygenRequest::builder(work.wallet("signs")?).key_types(&[scheme]).sign_with(&*work.key);
         work.client.keygen(&request.map_err(|error| Failed::Usage(error.into()))?).await?;
     }
-    let warm_up = args.concurrency * WARM_UP;
     let warmed = drive(&work, "warm", warm_up, args.concurrency, &ProgressBar::hidden()).await?;
     if let Some(code) = warmed.into_iter().find_map(|(_, outcome)| outcome.err()) {
         return Err(Failed::Work(anyhow!("a request of the warm-up failed: {code}")));
@@ -174,6 +196,7 @@ fn code_of(error: &ClientError) -> String {
 /// A signed request.
 enum Prepared {
     Keygen(KeygenRequest),
+    Reshare(ReshareRequest),
     Sign(SignRequest),
 }
 
@@ -187,7 +210,14 @@ impl Run {
             Kind::Keygen => {
                 let wallet = WalletId::try_from(format!("{}-{phase}-{number}", self.name))?;
                 let types = KeygenRequest::DEFAULT_SCHEMES;
-                Ok(Prepared::Keygen(KeygenRequest::builder(wallet).key_types(&types).sign_with(&self.key)?))
+                Ok(Prepared::Keygen(KeygenRequest::builder(wallet).key_types(&types).sign_with(&*self.key)?))
+            }
+            Kind::Reshare => {
+                let wallet = WalletId::try_from(format!("{}-{phase}-{number}", self.name))?;
+                let (signers, nodes) = &self.committee;
+                let request = ReshareRequest::builder(wallet, "refresh".to_owned().try_into()?, *signers, nodes);
+                let request = request.key_types(&KeygenRequest::DEFAULT_SCHEMES).sign_with(&*self.key)?;
+                Ok(Prepared::Reshare(request))
             }
             Kind::Sign(scheme) => {
                 let wallet = WalletId::try_from(format!("{}-signs", self.name))?;
@@ -196,7 +226,7 @@ impl Run {
                 if let Some(start) = message.first_chunk_mut::<4>() {
                     *start = number.to_be_bytes();
                 }
-                Ok(Prepared::Sign(SignRequest::builder(scheme, wallet, request, &message).sign_with(&self.key)?))
+                Ok(Prepared::Sign(SignRequest::builder(scheme, wallet, request, &message).sign_with(&*self.key)?))
             }
         }
     }
@@ -204,6 +234,7 @@ impl Run {
     async fn send(&self, request: &Prepared) -> Result<(), ClientError> {
         match request {
             Prepared::Keygen(request) => self.client.keygen(request).await.map(drop),
+            Prepared::Reshare(request) => self.client.reshare(request).await.map(drop),
             Prepared::Sign(request) => self.client.sign(request).await.map(drop),
         }
     }

@@ -1,7 +1,9 @@
 //! `quorate client`: what a program that uses a cluster does, by hand.
 
+mod checkup;
 mod connection;
 mod keygen;
+mod reshare;
 mod sign;
 mod status;
 mod wallet;
@@ -11,8 +13,10 @@ use std::future::Future;
 use clap::Subcommand;
 use serde::Serialize;
 
+use self::checkup::CheckupArgs;
 pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
 use self::keygen::KeygenArgs;
+use self::reshare::{RenewArgs, ReshareArgs};
 use self::sign::SignArgs;
 use self::status::StatusArgs;
 use self::wallet::WalletArgs;
@@ -26,6 +30,14 @@ pub(super) enum ClientCommand {
     Keygen(KeygenArgs),
     /// Has something signed, and prints the signature.
     Sign(SignArgs),
+    /// Has a wallet's keys dealt to other nodes, under the same addresses.
+    Reshare(ReshareArgs),
+    /// Has a wallet's shares renewed: the old ones are of no use together with the new ones.
+    Refresh(RenewArgs),
+    /// Has a node that lost its disk get its shares of a wallet again, from the others.
+    Repair(RenewArgs),
+    /// Checks that the shares of all members of a wallet work: each takes part in a signature that is of no other use.
+    Checkup(CheckupArgs),
     /// Prints what a wallet is, or one of its child keys.
     Wallet(WalletArgs),
     /// Prints how the nodes are.
@@ -37,6 +49,9 @@ impl ClientCommand {
         match self {
             Self::Keygen(args) => run(args.run()),
             Self::Sign(args) => run(args.run()),
+            Self::Reshare(args) => run(args.run()),
+            Self::Refresh(args) | Self::Repair(args) => run(args.run()),
+            Self::Checkup(args) => run(args.run()),
             Self::Wallet(args) => run(args.run()),
             Self::Status(args) => run(args.run()),
         }

@@ -188,6 +188,7 @@ fn load__should_check_every_value() {
         ("[link]\nheartbeat_interval_ms = 0", "link.heartbeat_interval_ms"),
         ("[link]\nheartbeat_misses = 0", "link.heartbeat_misses"),
         ("[pairing]\ndeadline_ms = 5", "pairing.deadline_ms"),
+        ("[checkup]\nevery_hours = 9000", "checkup.every_hours"),
         ("[keygen]\ndeadline_ms = 700000", "keygen.deadline_ms"),
         ("[keygen]\nmax_concurrent = 0", "keygen.max_concurrent"),
         ("[signing]\nmax_concurrent = 4097", "signing.max_concurrent"),

@@ -21,7 +21,7 @@ use crate::storage::{StorageHandle, StorageTimeouts};
 use crate::supervision::Address;
 use crate::testing::{Bench, PATIENCE, Probe, ProbeInbox, Silence, eventually};
 use crate::transport::{Credit, Inbound, TransportMsg};
-use crate::wire::message::{KeygenOutcome, PeerMessage, Service, SessionBody};
+use crate::wire::message::{PeerMessage, PendingOutcome, Service, SessionBody};
 use crate::wire::request::KeygenRequest;
 use crate::wire::sheet::{SHEET_VERSION, Sheet, Task};
 
@@ -111,7 +111,7 @@ impl Rig {
         self.keygen.cast(KeygenMsg::Peer(inbound)).unwrap();
     }
 
-    fn reply(&self, from: usize, wallet: &WalletId, session: SheetHash, outcome: KeygenOutcome) {
+    fn reply(&self, from: usize, wallet: &WalletId, session: SheetHash, outcome: PendingOutcome) {
         self.send(from, PeerMessage::KeygenReply { wallet: wallet.clone(), session, outcome });
     }
 

@@ -3,13 +3,12 @@
 use super::*;
 use crate::error::Code;
 use crate::ids::NodeId;
-use crate::keygen::pending::Pending;
 use crate::keygen::prepare::{Admitted, Prepared};
 use crate::keygen::work::{TaskDone, Work};
 use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Point};
 use crate::testing::PlantedWallet;
-use crate::wallet::{RECORD_DOMAIN, orphan_key, pending_key};
+use crate::wallet::{Pending, RECORD_DOMAIN, orphan_key, pending_key};
 
 /// A wallet of which the member under test holds its shares pending.
 struct Held {
@@ -36,8 +35,8 @@ impl Held {
         Self { wallet, session, signatures }
     }
 
-    fn signed_by(&self, rig: &Rig, member: usize) -> KeygenOutcome {
-        KeygenOutcome::Pending(self.signatures[&rig.bench.id(member)])
+    fn signed_by(&self, rig: &Rig, member: usize) -> PendingOutcome {
+        PendingOutcome::Pending(self.signatures[&rig.bench.id(member)])
     }
 }
 
@@ -74,10 +73,10 @@ async fn word_of_a_member__should_count_also_while_a_certificate_is_tried() {
     for certified in [true, false] {
         let (rig, held) = rig(StorageTimeouts::default()).await;
         let silence = rig.silence().await;
-        rig.reply(0, &held.wallet, held.session, KeygenOutcome::Certified(b"nonsense".to_vec()));
+        rig.reply(0, &held.wallet, held.session, PendingOutcome::Certified(b"nonsense".to_vec()));
         // It is being tried until something computes again. This is said once, and nobody is asked again.
         rig.reply(0, &held.wallet, held.session, held.signed_by(&rig, 0));
-        let last = if certified { held.signed_by(&rig, 2) } else { KeygenOutcome::Absent };
+        let last = if certified { held.signed_by(&rig, 2) } else { PendingOutcome::Absent };
         rig.reply(2, &held.wallet, held.session, last);
         assert_eq!(rig.snapshot().await.unsettled.len(), 1);
         drop(silence);
@@ -93,7 +92,7 @@ async fn share__should_be_settled_when_the_store_answers_too_late() {
         let family = if certified { Family::Wallets } else { Family::Shares };
         let mut hold = rig.bench.faults.hold_of(Point::BeforeWrite, family);
         rig.reply(0, &held.wallet, held.session, held.signed_by(&rig, 0));
-        let last = if certified { held.signed_by(&rig, 2) } else { KeygenOutcome::Absent };
+        let last = if certified { held.signed_by(&rig, 2) } else { PendingOutcome::Absent };
         rig.reply(2, &held.wallet, held.session, last);
         hold.reached().await;
         // That write was given up, and is done all the same.

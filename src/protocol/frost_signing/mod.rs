@@ -149,11 +149,12 @@ impl FrostSigning {
 
     /// After round 2: all must have seen the same commitments; then the shares make a signature or name who cheated.
     fn aggregate(&self, signer: Box<dyn Signed>, seen: &Table, received: &Received) -> Result<Step, Fault> {
-        let messages =
-            decode_all::<PartialSignature>(received, MAX_PAYLOAD_BYTES, |message| message.seen.is_for(&self.context))?;
+        let messages = decode_all::<PartialSignature>(received, MAX_PAYLOAD_BYTES, |message| {
+            message.seen.is_for(&self.context.parties)
+        })?;
         let tables = messages.iter().map(|(&party, message)| (party, message.seen.clone())).collect();
         let corruptible = self.context.parties.len().saturating_sub(1);
-        echo::compare(seen, &tables, &self.context, corruptible)?;
+        echo::compare(seen, &tables, &self.context.parties, self.context.me, corruptible)?;
         let borrowed = messages.iter().map(|(&party, message)| (party, message.share.as_slice()));
         let signature = signer.aggregate(&borrowed.collect())?;
         verify(&self.key, &self.message, self.tweak, &signature)

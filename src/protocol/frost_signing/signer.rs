@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use frost_core::keys::{KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
 use frost_core::round1::{self, SigningCommitments, SigningNonces};
 use frost_core::round2::{self, SignatureShare};
-use frost_core::{CheaterDetection, Ciphersuite, Field, Group, Identifier, Scalar, SigningPackage};
+use frost_core::{CheaterDetection, Ciphersuite, Group, Identifier, Scalar, SigningPackage};
 use frost_ed25519::Ed25519Sha512;
 use frost_secp256k1_tr::Secp256K1Sha256TR;
 use frost_secp256k1_tr::keys::Tweak;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::ids::{PartyIndex, Scheme};
 use crate::keys::{Signature, TapTweak};
@@ -24,7 +24,9 @@ use crate::protocol::fault::Fault;
 use crate::protocol::rng::EngineRng;
 use crate::protocol::setup::SetupError;
 use crate::protocol::share::KeyShare;
-use crate::protocol::share::suite::{ScalarField, Suite, encode_point, identifier, party_of};
+use crate::protocol::share::suite::{
+    Suite, decode_signing_share, encode_point, encode_scalar, identifier, party_of, scalar_of,
+};
 use crate::protocol::{AbortReason, RunContext};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::witness::{self, Kind};
@@ -219,12 +221,6 @@ fn derived_package<C: Suite>(
 
 /// A signing share plus a scalar, by way of their encodings: FROST does not let its shares be added to.
 fn moved_share<C: Suite>(share: &SigningShare<C>, offset: Scalar<C>) -> Result<Zeroizing<SigningShare<C>>, SetupError> {
-    let encoded = Zeroizing::new(share.serialize());
-    let mut array = encoded.as_slice().try_into().map_err(|_| SetupError::WrongKey)?;
-    let scalar = Zeroizing::new(ScalarField::<C>::deserialize(&array).map_err(|_| SetupError::WrongKey)?);
-    let sum = Zeroizing::new(*scalar + offset);
-    array = ScalarField::<C>::serialize(&sum);
-    let moved = SigningShare::deserialize(array.as_ref()).map(Zeroizing::new).map_err(|_| SetupError::WrongKey);
-    array.as_mut().zeroize();
-    moved
+    let sum = Zeroizing::new(*scalar_of(share)? + offset);
+    Ok(decode_signing_share(encode_scalar::<C>(&sum).expose())?)
 }

@@ -34,10 +34,3 @@ pub(super) struct Opening(pub(super) Vec<(Scheme, ByteBuf)>);
 /// Round 3, to one: the shares of the recipient, one per scheme, ascending.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Deal(pub(super) Vec<(Scheme, SecretPayload)>);
-
-/// Round 4, to all: the sender's shares are right, and these are the keys.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Confirmation {
-    /// The digest of transcript and keys, bound to the sender.
-    pub(super) digest: ByteArray<32>,
-}

@@ -30,13 +30,14 @@ use serde_bytes::{ByteArray, ByteBuf};
 use sha2::{Digest as _, Sha256};
 
 use self::dealing::{Dealer, Receiver};
-use self::message::{Commitment, Confirmation, Deal, MAX_PAYLOAD_BYTES, Opening, Reveal};
+use self::message::{Commitment, Deal, MAX_PAYLOAD_BYTES, Opening, Reveal};
+use super::confirmation;
 use super::echo::{self, Digest, Table};
 use super::fault::Fault;
 use super::rng::EngineRng;
 use super::rounds::{Staged, broadcast, decode_all};
 use super::setup::SetupError;
-use super::share::{KeyShare, MAX_GROUP_BYTES};
+use super::share::KeyShare;
 use super::slots::{Received, Slots};
 use super::{Abort, AbortReason, Outgoing, Party, Progress, Recipient, RunContext};
 use crate::ids::{PartyIndex, Scheme, Threshold};
@@ -141,7 +142,8 @@ impl Keygen {
         commitments: &BTreeMap<PartyIndex, Digest>,
         received: &Received,
     ) -> Result<Step, Fault> {
-        let reveals = decode_all::<Reveal>(received, MAX_PAYLOAD_BYTES, |reveal| reveal.seen.is_for(&self.context))?;
+        let reveals =
+            decode_all::<Reveal>(received, MAX_PAYLOAD_BYTES, |reveal| reveal.seen.is_for(&self.context.parties))?;
         let unopened = reveals.iter().filter(|&(&party, reveal)| {
             let digest = echo::digest(COMMITMENT_DOMAIN, &self.context, party, &reveal.opening);
             commitments.get(&party) != Some(&digest)
@@ -150,7 +152,7 @@ impl Keygen {
 
         let tables = reveals.iter().map(|(&party, reveal)| (party, reveal.seen.clone())).collect();
         let corruptible = usize::from(self.threshold.signers() - 1);
-        echo::compare(&Table::new(commitments), &tables, &self.context, corruptible)?;
+        echo::compare(&Table::new(commitments), &tables, &self.context.parties, self.context.me, corruptible)?;
 
         let packages = self.packages(&reveals)?;
         let mut openings: BTreeMap<_, _> =
@@ -193,19 +195,14 @@ impl Keygen {
             });
             shares.insert(scheme, receiver.finish(&for_scheme.collect())?);
         }
-        let keys = digest_keys(&transcript, &shares)?;
-        let digest = echo::digest(CONFIRMATION_DOMAIN, &self.context, self.context.me, &keys);
+        let keys = confirmation::digest_keys(&transcript, shares.values().map(KeyShare::group))?;
         self.stage = Stage::Confirmed { output: KeygenOutput { shares, transcript }, keys };
-        broadcast(4, &Confirmation { digest: ByteArray::new(digest) }, MAX_PAYLOAD_BYTES)
+        confirmation::confirm(CONFIRMATION_DOMAIN, &self.context, 4, &keys)
     }
 
     /// After round 4: everybody has the same keys, and its shares.
     fn conclude(&self, output: KeygenOutput, keys: &Digest, received: &Received) -> Result<Step, Fault> {
-        let confirmations = decode_all::<Confirmation>(received, MAX_PAYLOAD_BYTES, |_| true)?;
-        let others = confirmations.iter().filter(|&(&party, confirmation)| {
-            *confirmation.digest != echo::digest(CONFIRMATION_DOMAIN, &self.context, party, keys)
-        });
-        Fault::unless_empty(AbortReason::InvalidProof, others.map(|(&party, _)| party).collect())?;
+        confirmation::check(CONFIRMATION_DOMAIN, &self.context, keys, received)?;
         Ok(Step { output: Some(output), ..Step::default() })
     }
 
@@ -293,15 +290,4 @@ impl Party for Keygen {
     fn max_payload_bytes(&self) -> usize {
         self.slots.max_payload_bytes()
     }
-}
-
-/// The digest of the keys that came of a transcript.
-fn digest_keys(transcript: &Digest, shares: &BTreeMap<Scheme, KeyShare>) -> Result<Digest, Fault> {
-    let mut hash = Sha256::new_with_prefix(transcript);
-    for share in shares.values() {
-        let group = codec::encode(share.group(), MAX_GROUP_BYTES).map_err(|_| Fault::engine())?;
-        hash.update((group.len() as u64).to_be_bytes());
-        hash.update(&group);
-    }
-    Ok(hash.finalize().into())
 }

@@ -1,6 +1,7 @@
 //! Pair states for tests of what comes after pair setup.
 #![expect(clippy::unwrap_used, reason = "only tests use it, and a setup that fails is their finding")]
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -26,6 +27,20 @@ pub fn established() -> &'static [Halves] {
         let setups: Vec<_> = (1..=3).map(|session| thread::spawn(move || set_up(session))).collect();
         setups.into_iter().map(|setup| setup.join().unwrap()).collect()
     })
+}
+
+/// The half that signer `me` holds of its pair with `other`: in every second pair, the one with the higher index in the
+/// wallet was 1 in the pair's setup.
+pub fn half(me: PartyIndex, other: PartyIndex) -> Arc<PairState> {
+    let sum = usize::from(me.get()) + usize::from(other.get());
+    let was_one = (me < other) == (sum % 2 == 1);
+    let [one, two] = established().get(sum % established().len()).unwrap();
+    Arc::clone(if was_one { one } else { two })
+}
+
+/// What a signer holds of its pairs with the others.
+pub fn pairs_of(context: &RunContext) -> BTreeMap<PartyIndex, Arc<PairState>> {
+    context.others().map(|other| (other, half(context.me, other))).collect()
 }
 
 /// Both sides of one setup for epoch 1.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use frost_core::keys::{PublicKeyPackage, VerifyingShare};
-use frost_core::{Element, Field, Group, Scalar, VerifyingKey};
+use frost_core::{Element, Group, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::ShareError;
-use super::suite::{ScalarField, Suite, decode_point, identifier, small_scalar, with_suite};
+use super::suite::{Suite, decode_point, identifier, lagrange, with_suite};
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::PublicKey;
 
@@ -168,14 +168,9 @@ fn check_polynomial<C: Suite>(key: &PublicKey, threshold: Threshold, shares: &[P
 /// The value at `x` of the polynomial through `points`, in the exponent: the sum of each point times its Lagrange
 /// coefficient.
 fn interpolate<C: Suite>(points: &[(u8, Element<C>)], x: u8) -> Result<Element<C>, ShareError> {
-    let at = small_scalar::<C>(x);
     let mut sum = <C::Group as Group>::identity();
     for &(own, point) in points {
-        let others = || points.iter().map(|&(other, _)| other).filter(|&other| other != own).map(small_scalar::<C>);
-        let product =
-            |from: Scalar<C>| others().fold(ScalarField::<C>::one(), |product, other| product * (from - other));
-        let inverse = ScalarField::<C>::invert(&product(small_scalar::<C>(own))).map_err(|_| ShareError::Committee)?;
-        sum = sum + point * (product(at) * inverse);
+        sum = sum + point * lagrange::<C>(own, points.iter().map(|&(other, _)| other), x)?;
     }
     Ok(sum)
 }

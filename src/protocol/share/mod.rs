@@ -15,12 +15,13 @@
 mod group;
 pub(super) mod suite;
 
+use frost_core::Scalar;
 use frost_core::keys::{KeyPackage, PublicKeyPackage, SigningShare};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use self::group::{GroupKey, MAX_GROUP_BYTES};
-use self::suite::{Suite, decode_signing_share, verifying_share_of};
+use self::suite::{Suite, decode_signing_share, encode_scalar, verifying_share_of};
 use crate::error::Code;
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::PublicKey;
@@ -197,6 +198,18 @@ impl KeyShare {
     ) -> Result<Self, ShareError> {
         let signing = SecretBytes::from_vec(key.signing_share().serialize());
         Self::new(index, GroupKey::from_frost(threshold, public)?, signing)
+    }
+
+    /// The share of party `index` in a key, as a scalar.
+    ///
+    /// # Errors
+    /// When it is no share of that key.
+    pub(super) fn from_scalar<C: Suite>(
+        index: PartyIndex,
+        group: GroupKey,
+        scalar: &Scalar<C>,
+    ) -> Result<Self, ShareError> {
+        Self::new(index, group, encode_scalar::<C>(scalar))
     }
 
     /// The signing share as FROST takes it.

@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::ShareError;
 use crate::ids::{PartyIndex, Scheme};
 use crate::keys::PublicKey;
+use crate::secret::SecretBytes;
 
 /// A FROST ciphersuite that a wallet's key can live in, with scalars that can be wiped.
 pub(in crate::protocol) trait Suite:
@@ -63,6 +64,20 @@ pub(in crate::protocol) fn small_scalar<C: Ciphersuite>(number: u8) -> Scalar<C>
     })
 }
 
+/// What the value at `own` counts for in the value at `at` of the polynomial through the values at all of `points`.
+pub(in crate::protocol) fn lagrange<C: Ciphersuite>(
+    own: u8,
+    points: impl Iterator<Item = u8> + Clone,
+    at: u8,
+) -> Result<Scalar<C>, ShareError> {
+    let product = |from: Scalar<C>| {
+        let others = points.clone().filter(|&other| other != own).map(small_scalar::<C>);
+        others.fold(ScalarField::<C>::one(), |product, other| product * (from - other))
+    };
+    let inverse = ScalarField::<C>::invert(&product(small_scalar::<C>(own))).map_err(|_| ShareError::Committee)?;
+    Ok(product(small_scalar::<C>(at)) * inverse)
+}
+
 /// A party's FROST identifier: its index as a scalar.
 pub(in crate::protocol) fn identifier<C: Ciphersuite>(party: PartyIndex) -> Result<Identifier<C>, ShareError> {
     Identifier::try_from(u16::from(party.get())).map_err(|_| ShareError::Index)
@@ -96,6 +111,23 @@ pub(in crate::protocol) fn decode_signing_share<C: Suite>(
     encoded: &[u8],
 ) -> Result<Zeroizing<SigningShare<C>>, ShareError> {
     SigningShare::deserialize(encoded).map(Zeroizing::new).map_err(|_| ShareError::Scalar)
+}
+
+/// The scalar of a signing share, by way of its encoding: FROST does not give it away.
+pub(in crate::protocol) fn scalar_of<C: Suite>(share: &SigningShare<C>) -> Result<Zeroizing<Scalar<C>>, ShareError> {
+    let encoded = Zeroizing::new(share.serialize());
+    let mut array = encoded.as_slice().try_into().map_err(|_| ShareError::Scalar)?;
+    let scalar = ScalarField::<C>::deserialize(&array).map(Zeroizing::new).map_err(|_| ShareError::Scalar);
+    array.as_mut().zeroize();
+    scalar
+}
+
+/// A scalar as a signing share, in FROST's encoding.
+pub(in crate::protocol) fn encode_scalar<C: Suite>(scalar: &Scalar<C>) -> SecretBytes {
+    let mut array = ScalarField::<C>::serialize(scalar);
+    let encoded = SecretBytes::copy_from(array.as_ref());
+    array.as_mut().zeroize();
+    encoded
 }
 
 /// The verifying share that belongs to a signing share, which is in FROST's own encoding.

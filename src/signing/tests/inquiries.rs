@@ -3,6 +3,9 @@
 use super::*;
 use crate::error::Code;
 use crate::keys::Signature;
+use crate::signing::prepare::Desk;
+use crate::signing::wallets::Wallets;
+use crate::signing::work::Work;
 use crate::signing::{AdmissionRecord, Attempted};
 use crate::storage::{Batch, Durability, Family};
 use crate::testing::eventually;
@@ -10,11 +13,11 @@ use crate::transport::{Credit, DownReason, Inbound};
 use crate::wire::message::{PeerMessage, SigningOutcome};
 
 /// A session that an earlier life of the member took part in, with member 2.
-const EARLIER: SheetHash = SheetHash([9; 32]);
-const SIGNATURE: Signature = Signature::Ed25519([7; 64]);
+pub(super) const EARLIER: SheetHash = SheetHash([9; 32]);
+pub(super) const SIGNATURE: Signature = Signature::Ed25519([7; 64]);
 
 impl Rig {
-    async fn put(&self, id: &str, answer: Option<Signature>, attempt: Option<Attempted>) {
+    pub(super) async fn put(&self, id: &str, answer: Option<Signature>, attempt: Option<Attempted>) {
         let content = self.request(Scheme::Ed25519, id).content_hash();
         let record = AdmissionRecord { content, answer, attempt }.encode().unwrap();
         let batch = Batch::new().put(Family::Results, self.key(id).storage_key(), record);
@@ -22,19 +25,19 @@ impl Rig {
     }
 
     /// The member was cut off from member 2 after its share had left.
-    async fn cut_off(&self, id: &str) {
+    pub(super) async fn cut_off(&self, id: &str) {
         let signers = vec![self.bench.id(ME), self.bench.id(2)];
         self.put(id, None, Some(Attempted { session: EARLIER, signers })).await;
     }
 
     /// The session that the member's record names.
-    async fn on_record(&self, id: &str) -> Option<SheetHash> {
+    pub(super) async fn on_record(&self, id: &str) -> Option<SheetHash> {
         let stored = self.store.get(Family::Results, self.key(id).storage_key()).await.unwrap()?;
         Some(AdmissionRecord::decode(stored.expose()).unwrap().attempt?.session)
     }
 
     /// The next question about a session, and to whom.
-    async fn question(&mut self) -> (NodeId, SheetHash) {
+    pub(super) async fn question(&mut self) -> (NodeId, SheetHash) {
         self.transport
             .find(|message| match message {
                 TransportMsg::Send { to, message: PeerMessage::SigningQuery { session, .. } } => Some((to, session)),
@@ -44,7 +47,7 @@ impl Rig {
     }
 
     /// The next answer to such a question.
-    async fn told(&mut self) -> (NodeId, SheetHash, SigningOutcome) {
+    pub(super) async fn told(&mut self) -> (NodeId, SheetHash, SigningOutcome) {
         self.transport
             .find(|message| match message {
                 TransportMsg::Send { to, message: PeerMessage::SigningReply { session, outcome } } => {
@@ -60,14 +63,19 @@ impl Rig {
         self.signing.cast(SigningMsg::Peer(inbound)).unwrap();
     }
 
-    fn replies(&self, member: usize, outcome: SigningOutcome) {
+    pub(super) fn replies(&self, member: usize, outcome: SigningOutcome) {
         self.says(member, PeerMessage::SigningReply { session: EARLIER, outcome });
     }
 
-    /// Member 2 asks what became of a session.
-    fn asks(&self, id: &str, session: SheetHash) {
+    fn query(&self, id: &str, session: SheetHash) -> PeerMessage {
         let RequestKey { wallet, request } = self.key(id);
-        self.says(2, PeerMessage::SigningQuery { wallet, request, session });
+        let content = self.request(Scheme::Ed25519, id).content_hash();
+        PeerMessage::SigningQuery { wallet, request, content, session }
+    }
+
+    /// Member 2 asks what became of a session.
+    pub(super) fn asks(&self, id: &str, session: SheetHash) {
+        self.says(2, self.query(id, session));
     }
 }
 
@@ -117,6 +125,17 @@ async fn client__should_be_told_who_may_have_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answer_stored_while_its_request_came_in__should_be_found_before_anybody_is_asked() {
+    let rig = Rig::start(|_| ()).await;
+    rig.cut_off("r").await;
+    let desk = Desk { args: rig.args.clone(), wallets: Wallets::default() };
+    let prepared = desk.prepare_for_client(rig.request(Scheme::Ed25519, "r")).await.unwrap();
+    rig.put("r", Some(SIGNATURE), None).await;
+    let answer = rig.signing.call(PATIENCE, |reply| Work::Prepared { reply, result: Ok(Box::new(prepared)) }.into());
+    assert_eq!(answer.await.unwrap().unwrap().signature, SIGNATURE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signer__should_be_blamed_for_an_answer_that_does_not_verify() {
     let mut rig = Rig::start(|_| ()).await;
     rig.cut_off("r").await;
@@ -141,6 +160,16 @@ async fn member__should_tell_an_answer_once_it_is_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn member__should_not_tell_the_answer_of_another_content() {
+    let mut rig = Rig::start(|_| ()).await;
+    // A quorum that has no node in common with the asking one's has signed another content under the same id.
+    rig.put("r", Some(SIGNATURE), None).await;
+    let RequestKey { wallet, request } = rig.key("r");
+    rig.says(2, PeerMessage::SigningQuery { wallet, request, content: [5; 32], session: EARLIER });
+    assert!(matches!(rig.told().await, (_, EARLIER, SigningOutcome::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn member__should_say_that_a_session_is_over_of_which_it_knows_no_answer() {
     let mut rig = Rig::start(|_| ()).await;
     rig.cut_off("r").await;
@@ -157,12 +186,10 @@ async fn member__should_leave_a_session_that_another_signer_asks_about() {
     rig.asks("r", session);
     assert!(matches!(rig.told().await.2, SigningOutcome::Running), "member 2 has no part in it");
     assert_eq!(rig.snapshot().await.sessions, vec![session]);
-    let RequestKey { wallet, request } = rig.key("r");
-    rig.says(0, PeerMessage::SigningQuery { wallet, request, session });
+    rig.says(0, rig.query("r", session));
     assert!(matches!(rig.told().await.2, SigningOutcome::Running));
     eventually("the session is over", async || rig.snapshot().await.sessions.is_empty()).await.unwrap();
-    let RequestKey { wallet, request } = rig.key("r");
-    rig.says(0, PeerMessage::SigningQuery { wallet, request, session });
+    rig.says(0, rig.query("r", session));
     assert!(matches!(rig.told().await.2, SigningOutcome::Closed));
 }
 

@@ -1,6 +1,7 @@
 //! One real signing actor, all of its neighbours played.
 
 mod answers;
+mod generations;
 mod inquiries;
 mod limits;
 mod starting;
@@ -37,6 +38,7 @@ struct Rig {
     bench: Bench,
     store: StorageHandle,
     wallet: PlantedWallet,
+    args: SigningArgs,
     signing: Address<SigningMsg>,
     transport: ProbeInbox<TransportMsg>,
     pairing: ProbeInbox<PairingMsg>,
@@ -61,7 +63,7 @@ impl Rig {
         let mut args = bench.signing(ME, &storage, &to_transport, &to_pairing);
         change(&mut args);
         let signing = args.myself.clone();
-        drop(Bench::start(SigningActor, args, &signing).await);
+        drop(Bench::start(SigningActor, args.clone(), &signing).await);
         let mut view = View::empty(bench.id(ME), bench.peers.ids());
         let epochs: BTreeMap<_, _> = bench.peers.ids().map(|peer| (peer, Epoch(1))).collect();
         for status in view.peers.values_mut() {
@@ -70,7 +72,7 @@ impl Rig {
                 PeerStatus { leased: true, linked: true, serving: true, own_epoch, announced, ..PeerStatus::default() };
         }
         signing.cast(SigningMsg::View(Arc::new(view))).unwrap();
-        Self { bench, store, wallet, signing, transport, pairing, _folder: folder }
+        Self { bench, store, wallet, args, signing, transport, pairing, _folder: folder }
     }
 
     fn request(&self, scheme: Scheme, id: &str) -> SignRequest {

@@ -12,9 +12,10 @@ use crate::keygen::{Generated, KeygenMsg};
 use crate::keys::DerivationPath;
 use crate::node::{Addresses, ask};
 use crate::protocol::verify::verify;
+use crate::reshare::{ReshareMsg, Reshared};
 use crate::signing::{Signed, SigningMsg};
-use crate::wallet::WalletCertificate;
-use crate::wire::request::{KeygenRequest, SignRequest};
+use crate::wallet::{WalletCertificate, members};
+use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 
 impl Cluster {
     /// Has a node make a wallet, and returns when it is active on all running nodes: success tells that it is certified,
@@ -70,6 +71,62 @@ impl Cluster {
         Ok(self.client(number)?.sign(request).await?)
     }
 
+    /// A signed request to deal keys of a wallet anew, to these nodes by their numbers, under a name that was not used
+    /// before.
+    ///
+    /// # Errors
+    /// When a field breaks its rules, or there is no such node.
+    pub fn reshare_request(
+        &self,
+        wallet: &str,
+        schemes: &[Scheme],
+        signers: u8,
+        nodes: &[usize],
+    ) -> Result<ReshareRequest, HarnessError> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let session: RequestId = format!("reshare-{number}").parse().map_err(invalid)?;
+        let nodes = nodes.iter().map(|&node| self.id(node)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.local.reshare_request(&wallet_id(wallet)?, &session, signers, &nodes, schemes)?)
+    }
+
+    /// Has a node reshare keys of a wallet, and returns when all running nodes that hold the wallet know.
+    ///
+    /// # Errors
+    /// The failure that the client is told.
+    pub async fn reshare(
+        &self,
+        number: usize,
+        wallet: &str,
+        schemes: &[Scheme],
+        signers: u8,
+        nodes: &[usize],
+    ) -> Result<Arc<WalletCertificate>, HarnessError> {
+        let request = self.reshare_request(wallet, schemes, signers, nodes)?;
+        let certificate = self.node(number)?.reshare(request).await?.certificate;
+        self.until_known(&certificate).await?;
+        Ok(certificate)
+    }
+
+    /// Waits until all running nodes that hold a wallet have this certificate of it.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn until_known(&self, certificate: &WalletCertificate) -> Result<(), HarnessError> {
+        let record = certificate.record();
+        eventually("the wallet's latest record is known", async || {
+            for node in self.local.running() {
+                let is_member = members(record).contains(&node.id());
+                match node.wallet(record.wallet.clone()).await {
+                    Ok(Some(known)) if known.record() == record => {}
+                    Ok(None) if !is_member => {}
+                    _ => return false,
+                }
+            }
+            true
+        })
+        .await
+    }
+
     /// A client of a node, which outlives the node.
     ///
     /// # Errors
@@ -102,6 +159,13 @@ impl Client {
     pub fn start_signing(&self, request: SignRequest) -> JoinHandle<Result<Signed, Failure>> {
         let client = self.clone();
         tokio::spawn(async move { client.sign(request).await })
+    }
+
+    /// Asks for a reshare, beside the test.
+    #[must_use]
+    pub fn start_reshare(&self, request: ReshareRequest) -> JoinHandle<Result<Reshared, Failure>> {
+        let address = self.0.reshare.clone();
+        tokio::spawn(async move { ask(&address, PATIENCE, |reply| ReshareMsg::Reshare { request, reply }).await })
     }
 
     /// Asks for a wallet, beside the test.

@@ -10,6 +10,7 @@ use crate::keys::Signature;
 use crate::node::{Addresses, NodeArgs};
 use crate::pairing::PairingMsg;
 use crate::registry::RegistryMsg;
+use crate::reshare::ReshareMsg;
 use crate::session::SessionMsg;
 use crate::signing::SigningMsg;
 use crate::storage::{Hold, StorageError};
@@ -27,13 +28,16 @@ pub enum ActorName {
     Keygen,
     /// Signing.
     Signing,
+    /// Resharing.
+    Reshare,
     /// The broker connection.
     Transport,
 }
 
 impl ActorName {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Registry, Self::Pairing, Self::Keygen, Self::Signing, Self::Transport];
+    pub const ALL: [Self; 6] =
+        [Self::Registry, Self::Pairing, Self::Keygen, Self::Signing, Self::Reshare, Self::Transport];
 
     /// Makes this actor of a node panic, and does not wait.
     ///
@@ -45,6 +49,7 @@ impl ActorName {
             Self::Pairing => node.pairing.cast(PairingMsg::InjectPanic),
             Self::Keygen => node.keygen.cast(KeygenMsg::InjectPanic),
             Self::Signing => node.signing.cast(SigningMsg::InjectPanic),
+            Self::Reshare => node.reshare.cast(ReshareMsg::InjectPanic),
             Self::Transport => node.transport.cast(TransportMsg::InjectPanic),
         }
     }
@@ -211,6 +216,7 @@ impl Cluster {
             ActorName::Pairing => cell(&to.pairing),
             ActorName::Keygen => cell(&to.keygen),
             ActorName::Signing => cell(&to.signing),
+            ActorName::Reshare => cell(&to.reshare),
             ActorName::Transport => cell(&to.transport),
         })
     }

@@ -7,11 +7,13 @@ use ractor::{Message, RpcReplyPort};
 use tokio::sync::watch;
 
 use super::{Cluster, HarnessError, PATIENCE};
+use crate::checkup::{CheckupMsg, CheckupSnapshot};
 use crate::ids::{NodeId, SheetHash};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::NodeHandle;
 use crate::pairing::{PairingMsg, PairingSnapshot};
 use crate::registry::{RegistryMsg, View};
+use crate::reshare::{ReshareMsg, ReshareSnapshot};
 use crate::session::{SessionMsg, SessionSnapshot};
 use crate::signing::{SigningMsg, SigningSnapshot};
 use crate::storage::StorageSnapshot;
@@ -43,6 +45,22 @@ impl Cluster {
     /// When it does not answer.
     pub async fn keygen(&self, number: usize) -> Result<KeygenSnapshot, HarnessError> {
         call(&self.addresses(number)?.keygen, KeygenMsg::Snapshot).await
+    }
+
+    /// What resharing shows of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn resharing(&self, number: usize) -> Result<ReshareSnapshot, HarnessError> {
+        call(&self.addresses(number)?.reshare, ReshareMsg::Snapshot).await
+    }
+
+    /// What check-ups show of themselves.
+    ///
+    /// # Errors
+    /// When they do not answer.
+    pub async fn checkups(&self, number: usize) -> Result<CheckupSnapshot, HarnessError> {
+        call(&self.addresses(number)?.checkup, CheckupMsg::Snapshot).await
     }
 
     /// What pairing shows of itself.

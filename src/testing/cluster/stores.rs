@@ -76,6 +76,20 @@ impl Cluster {
         Ok(records.iter().map(|record| name(&record.key)).collect())
     }
 
+    /// The keys of all records of a family that begin with `prefix`, in a running node's store.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn stored_keys(
+        &self,
+        number: usize,
+        family: Family,
+        prefix: &[u8],
+    ) -> Result<BTreeSet<Vec<u8>>, HarnessError> {
+        let listing = Listing { family, prefix: prefix.to_vec(), after: None, limit: MAX_PAGE_RECORDS };
+        Ok(self.store(number)?.list(listing).await?.records.into_iter().map(|record| record.key).collect())
+    }
+
     /// Takes all places of a node's computing pool: from now on it takes part in nothing, while its links beat on.
     ///
     /// # Errors

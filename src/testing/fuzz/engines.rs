@@ -20,6 +20,7 @@ use crate::protocol::frost_signing::FrostSigning;
 use crate::protocol::keygen::Keygen;
 use crate::protocol::pair::PairSetup;
 use crate::protocol::pair::testbed::established;
+use crate::protocol::reshare::{OldKey, Reshare, ResharePlan};
 use crate::protocol::share::KeyShare;
 use crate::protocol::testbed::{Parties, contexts, deal, run_with};
 use crate::protocol::{Party, RunContext, rng};
@@ -30,6 +31,12 @@ pub(super) fn targets() -> Vec<Target> {
             name: "keygen",
             seeds: || seeds(&[1, 2, 3], keygen),
             run: |inbox| feed(&[1, 2, 3], keygen, inbox),
+            cost: 60,
+        },
+        Target {
+            name: "reshare",
+            seeds: || seeds(&[1, 2, 3, 4], reshare),
+            run: |inbox| feed(&[1, 2, 3, 4], reshare, inbox),
             cost: 60,
         },
         Target {
@@ -75,6 +82,25 @@ fn share(scheme: Scheme, party: PartyIndex) -> (&'static Arc<KeyShare>, Derived)
 fn keygen(context: RunContext) -> Box<dyn Party<Output = ()>> {
     let schemes: BTreeSet<Scheme> = Scheme::ALL.into();
     silent(Keygen::new(context, Threshold::new(2, 3).unwrap(), &schemes, rng::os()).unwrap())
+}
+
+/// Parties 1 and 3, who hold the shares of the same indices, deal to 1, 2 and 4.
+fn reshare(context: RunContext) -> Box<dyn Party<Output = ()>> {
+    let party = |index: u8| PartyIndex::try_from(index).unwrap();
+    let dealers = BTreeMap::from([1, 3].map(|index| (party(index), party(index))));
+    let is_dealer = dealers.contains_key(&context.me);
+    let old_key = |shares: &Vec<Arc<KeyShare>>| {
+        let group = shares.first().unwrap().group().clone();
+        OldKey { group, dealers: dealers.clone() }
+    };
+    let plan = ResharePlan {
+        keys: SHARES.iter().map(|(&scheme, shares)| (scheme, old_key(shares))).collect(),
+        threshold: Threshold::new(2, 3).unwrap(),
+        receivers: [(1, 1), (2, 2), (4, 3)].map(|(me, index)| (party(me), party(index))).into(),
+    };
+    let own = |scheme| (scheme, Arc::clone(share(scheme, context.me).0));
+    let shares = if is_dealer { Scheme::ALL.into_iter().map(own).collect() } else { BTreeMap::new() };
+    silent(Reshare::new(context, plan, shares, rng::os()).unwrap())
 }
 
 fn pair(context: RunContext) -> Box<dyn Party<Output = ()>> {

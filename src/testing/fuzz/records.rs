@@ -10,7 +10,6 @@ use super::Target;
 use crate::backup::fuzz as archive;
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{ClusterId, Generation, NodeId, Scheme, SheetHash, Threshold};
-use crate::keygen::Pending;
 use crate::keys::Signature;
 use crate::pairing::some_ban;
 use crate::protocol::pair::PairState;
@@ -22,7 +21,7 @@ use crate::storage::Family;
 use crate::storage::fuzz as header;
 use crate::testing::PlantedWallet;
 use crate::wallet::{
-    Restored, WalletCertificate, WalletRecord, certificate_key, orphan_key, quarantine_key, share_key,
+    Pending, Restored, WalletCertificate, WalletRecord, certificate_key, orphan_key, quarantine_key, share_key,
 };
 
 pub(super) fn targets() -> Vec<Target> {
@@ -56,6 +55,8 @@ pub(super) fn targets() -> Vec<Target> {
 struct Planted {
     peers: PeerBook,
     wallet: PlantedWallet,
+    /// The same one after a reshare.
+    reshared: PlantedWallet,
 }
 
 static PLANTED: LazyLock<Planted> = LazyLock::new(|| {
@@ -69,7 +70,8 @@ static PLANTED: LazyLock<Planted> = LazyLock::new(|| {
     let (cluster, wallet): (ClusterId, _) = ("fuzz".parse().unwrap(), "wallet".parse().unwrap());
     let threshold = Threshold::new(2, 3).unwrap();
     let wallet = PlantedWallet::deal(&cluster, &peers, &identities, &wallet, threshold, &Scheme::ALL);
-    Planted { peers, wallet }
+    let reshared = wallet.reshared(&peers, &identities, &peers.committee(), threshold);
+    Planted { peers, wallet, reshared }
 });
 
 /// The shares of one member.
@@ -97,7 +99,7 @@ fn pendings() -> Vec<Vec<u8>> {
 }
 
 fn wallet_records() -> Vec<Vec<u8>> {
-    vec![PLANTED.wallet.certificate.record().encode().unwrap()]
+    [&PLANTED.wallet, &PLANTED.reshared].map(|wallet| wallet.certificate.record().encode().unwrap()).into()
 }
 
 fn wallet_record(bytes: &[u8]) -> bool {
@@ -108,7 +110,7 @@ fn wallet_record(bytes: &[u8]) -> bool {
 }
 
 fn certificates() -> Vec<Vec<u8>> {
-    vec![PLANTED.wallet.certificate.encode().unwrap()]
+    [&PLANTED.wallet, &PLANTED.reshared].map(|wallet| wallet.certificate.encode().unwrap()).into()
 }
 
 fn certificate(bytes: &[u8]) -> bool {

@@ -3,20 +3,23 @@
 
 use std::sync::LazyLock;
 
+use uuid::Uuid;
+
 use super::Target;
 use crate::gateway::text_field;
 use crate::identity::{Algorithm, RequestKey};
-use crate::ids::Scheme;
-use crate::keys::{DerivationPath, Signature};
+use crate::ids::{NodeId, Scheme};
+use crate::keys::{DerivationPath, PublicKey, Signature};
 use crate::nats::Version;
-use crate::wire::mpcium::{ClientId, KeygenEvent, SigningEvent};
+use crate::wire::mpcium::{ClientId, KeygenEvent, ReshareEvent, SigningEvent};
 use crate::wire::native::{DeriveQuery, NodeStatus, WalletQuery};
-use crate::wire::request::{KeygenRequest, SignRequest};
+use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 
 pub(super) fn targets() -> Vec<Target> {
     vec![
         Target { name: "keygen_request", seeds: keygen_requests, run: keygen_request, cost: 1 },
         Target { name: "sign_request", seeds: sign_requests, run: sign_request, cost: 1 },
+        Target { name: "reshare_request", seeds: reshare_requests, run: reshare_request, cost: 1 },
         Target { name: "native_query", seeds: queries, run: query, cost: 1 },
         Target { name: "result", seeds: results, run: result, cost: 1 },
         Target { name: "name", seeds: names, run: name, cost: 1 },
@@ -67,6 +70,23 @@ fn sign_request(bytes: &[u8]) -> bool {
     true
 }
 
+fn reshare_requests() -> Vec<Vec<u8>> {
+    let nodes = [1, 2, 3].map(|number| NodeId(Uuid::from_u128(number)));
+    let request = |key: &RequestKey, schemes: &[Scheme]| {
+        let request = ReshareRequest::builder("wallet-1".parse().unwrap(), "session".parse().unwrap(), 2, &nodes);
+        request.key_types(schemes).sign_with(key).unwrap().bytes().to_vec()
+    };
+    let [one, other] = &*KEYS;
+    vec![request(one, &[Scheme::Ecdsa]), request(other, &Scheme::ALL)]
+}
+
+fn reshare_request(bytes: &[u8]) -> bool {
+    let _ = text_field(bytes, "session_id");
+    let Ok(request) = ReshareRequest::parse(bytes) else { return false };
+    assert!(ReshareRequest::parse(request.bytes()).is_ok(), "a request that was taken is taken again");
+    true
+}
+
 fn queries() -> Vec<Vec<u8>> {
     let derive = r#"{"wallet_id":"w","key_type":"ed25519","derivation_path":[1,2,3]}"#;
     [r#"{"wallet_id":"w"}"#, derive].map(|text| text.as_bytes().to_vec()).into()
@@ -85,11 +105,15 @@ fn results() -> Vec<Vec<u8>> {
     let ecdsa = Signature::Ecdsa { r: [1; 32], s: [2; 32], recovery: 1 };
     let events = [ecdsa, Signature::Ed25519([3; 64])]
         .map(|signature| SigningEvent::success("n", "w", "t", &signature).to_json());
-    events.into_iter().chain([KeygenEvent::success("w", &[]).to_json()]).collect()
+    let key = PublicKey::new(Scheme::Ed25519, &[3; 32]).unwrap();
+    let others = [KeygenEvent::success("w", &[]).to_json(), ReshareEvent::success("w", 1, &key).to_json()];
+    events.into_iter().chain(others).collect()
 }
 
 fn result(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<SigningEvent>(bytes).is_ok() || serde_json::from_slice::<KeygenEvent>(bytes).is_ok()
+    serde_json::from_slice::<SigningEvent>(bytes).is_ok()
+        || serde_json::from_slice::<KeygenEvent>(bytes).is_ok()
+        || serde_json::from_slice::<ReshareEvent>(bytes).is_ok()
 }
 
 /// Names of clients and versions of servers.

@@ -15,7 +15,7 @@ use crate::transport::Readiness;
 use crate::transport::link_messages::{Beat, Control, decode_message, encode_message};
 use crate::transport::noise::{Content, Hello, Initiation, LinkKeys, Plaintext, Session, respond};
 use crate::wire::frame::{Frame, FrameKind};
-use crate::wire::message::{KeygenOutcome, PeerMessage, SecretPayload, Service, SessionBody, SigningOutcome};
+use crate::wire::message::{PeerMessage, PendingOutcome, SecretPayload, Service, SessionBody, SigningOutcome};
 use crate::wire::sheet::{Participant, SHEET_VERSION, Sheet, Task};
 
 pub(super) fn targets() -> Vec<Target> {
@@ -139,12 +139,21 @@ fn messages() -> Vec<Vec<u8>> {
     ];
     let service = [Service::Signing, Service::Keygen, Service::Signing, Service::Pairing, Service::Keygen];
     let said = service.into_iter().zip(bodies).map(|(service, body)| PeerMessage::Session { service, session, body });
-    let outcome = KeygenOutcome::Certified(vec![7; 500]);
+    let outcome = PendingOutcome::Certified(vec![7; 500]);
     let asked = [
         PeerMessage::KeygenReply { wallet, session, outcome },
         PeerMessage::KeygenQuery { wallet: "w".parse().unwrap(), session },
-        PeerMessage::SigningQuery { wallet: "w".parse().unwrap(), request: "r".parse().unwrap(), session },
+        PeerMessage::SigningQuery {
+            wallet: "w".parse().unwrap(),
+            request: "r".parse().unwrap(),
+            content: [3; 32],
+            session,
+        },
         PeerMessage::SigningReply { session, outcome: SigningOutcome::Answered(Signature::Ed25519([8; 64])) },
+        PeerMessage::ReshareReply { wallet: "w".parse().unwrap(), session, outcome: PendingOutcome::Pending([8; 64]) },
+        PeerMessage::ReshareQuery { wallet: "w".parse().unwrap(), session },
+        PeerMessage::Reshared { wallet: "w".parse().unwrap(), certificate: vec![9; 400] },
+        PeerMessage::KnowsReshared { wallet: "w".parse().unwrap(), session },
     ];
     said.chain(asked).map(|message| encode_message(&message).unwrap().to_vec()).collect()
 }

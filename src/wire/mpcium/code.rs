@@ -25,7 +25,7 @@ impl From<Code> for ErrorCode {
             Code::KeyNotFound => "ERROR_KEY_NOT_FOUND",
             Code::KeyAlreadyExists => "ERROR_KEY_ALREADY_EXISTS",
             // Both say that the id is taken: wait for the result that it has, or use another id.
-            Code::SessionDuplicate | Code::RequestConflict => "ERROR_SESSION_DUPLICATE",
+            Code::SessionDuplicate | Code::RequestConflict | Code::ReshareInProgress => "ERROR_SESSION_DUPLICATE",
             Code::InvalidInitiatorSignature => "ERROR_INVALID_INITIATOR_SIGNATURE",
             Code::MissingAuthorizerSignature => "ERROR_MISSING_AUTHORIZER_SIGNATURE",
             Code::InvalidAuthorizerSignature => "ERROR_INVALID_AUTHORIZER_SIGNATURE",
@@ -36,6 +36,7 @@ impl From<Code> for ErrorCode {
             Code::ProtocolViolation | Code::Equivocation => "ERROR_MESSAGE_VERIFICATION",
             Code::PairMismatch | Code::PairBanned | Code::WalletQuarantined => "ERROR_PEER_NOT_READY",
             Code::KeygenFailure => "ERROR_KEYGEN_FAILURE",
+            Code::ReshareFailure => "ERROR_RESHARE_FAILURE",
             Code::SigningFailure => "ERROR_SIGNING_FAILURE",
             Code::SignatureVerification => "ERROR_SIGNATURE_VERIFICATION",
             Code::StorageRead => "ERROR_STORAGE_READ",

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::code::ErrorCode;
-use super::subject::{ClientId, KEYGEN_RESULT, MessageKey, SIGNING_RESULT, result_id, result_subject};
+use super::subject::{ClientId, KEYGEN_RESULT, MessageKey, RESHARE_RESULT, SIGNING_RESULT, result_id, result_subject};
 use crate::error::Failure;
 use crate::ids::Scheme;
 use crate::keys::{PublicKey, Signature};
@@ -96,6 +96,80 @@ impl KeygenEvent {
     #[must_use]
     pub fn message_id(&self, client: Option<&ClientId>, message: MessageKey) -> String {
         result_id(KEYGEN_RESULT, client, &self.wallet_id, message)
+    }
+
+    /// The event as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        to_json(self)
+    }
+}
+
+/// The end of a reshare.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReshareEvent {
+    /// The wallet.
+    pub wallet_id: String,
+    /// As in the request: t means that t + 1 nodes must sign.
+    pub new_threshold: u64,
+    /// As in the request.
+    pub key_type: String,
+    /// secp256k1: X‖Y, 64 bytes. Ed25519: 32 bytes. BIP-340: 32 bytes.
+    #[serde(with = "base64_or_null", default)]
+    pub pub_key: Option<Vec<u8>>,
+    /// How it ended.
+    pub result_type: ResultType,
+    /// Why, for people.
+    pub error_reason: String,
+    /// Why, for programs.
+    pub error_code: String,
+}
+
+impl ReshareEvent {
+    /// The key is held as was asked for.
+    #[must_use]
+    pub fn success(wallet: &str, new_threshold: u64, key: &PublicKey) -> Self {
+        let pub_key = match key.scheme() {
+            Scheme::Ecdsa => coordinates(key),
+            Scheme::Ed25519 => Some(key.as_bytes().to_vec()),
+            Scheme::Bip340 => key.as_bytes().get(1..).map(<[u8]>::to_vec),
+        };
+        Self {
+            wallet_id: wallet.to_owned(),
+            new_threshold,
+            key_type: key.scheme().as_str().to_owned(),
+            pub_key,
+            result_type: ResultType::Success,
+            error_reason: String::new(),
+            error_code: String::new(),
+        }
+    }
+
+    /// It is not. Texts are empty where the request does not give them.
+    #[must_use]
+    pub fn failure(wallet: &str, new_threshold: u64, key_type: &str, error: EventError) -> Self {
+        Self {
+            wallet_id: wallet.to_owned(),
+            new_threshold,
+            key_type: key_type.to_owned(),
+            pub_key: None,
+            result_type: ResultType::Error,
+            error_reason: error.reason,
+            error_code: error.code.text.to_owned(),
+        }
+    }
+
+    /// Where it is published: below the client's name of the request.
+    #[must_use]
+    pub fn subject(session: &str, client: Option<&ClientId>) -> String {
+        result_subject(RESHARE_RESULT, client, session)
+    }
+
+    /// What tells it from other results: `what` is the same for those that are to be one.
+    #[must_use]
+    pub fn message_id(session: &str, client: Option<&ClientId>, what: &str) -> String {
+        let client = client.map(|client| format!("{client}:")).unwrap_or_default();
+        format!("{RESHARE_RESULT}.{client}{session}:{what}")
     }
 
     /// The event as JSON.
@@ -270,6 +344,28 @@ mod tests {
         assert_eq!(String::from_utf8(event.to_json()).unwrap(), expected);
         let late = SigningEvent::failure("", "w", "tx", error(Code::SessionTimeout));
         assert!(late.is_timeout && late.r.is_none() && late.error_code == "ERROR_SESSION_TIMEOUT");
+    }
+
+    #[test]
+    fn reshare_event__should_be_the_contracts_json() {
+        let ecdsa = PublicKey::new(Scheme::Ecdsa, &hex::decode(GENERATOR).unwrap()).unwrap();
+        let event = ReshareEvent::success("w", 2, &ecdsa);
+        let expected = concat!(
+            r#"{"wallet_id":"w","new_threshold":2,"key_type":"secp256k1","#,
+            r#""pub_key":"eb5mfvncu6xVoGKVzocLBwKb/NstzijZWfKBWxb4F5hIOtp3JqPEZV2k+/wOEQio/Re0SKaFVBmcR9CP+xDUuA==","#,
+            r#""result_type":"success","error_reason":"","error_code":""}"#
+        );
+        assert_eq!(String::from_utf8(event.to_json()).unwrap(), expected);
+        let failed = ReshareEvent::failure("w", 1, "ed25519", error(Code::ReshareFailure));
+        let expected = concat!(
+            r#"{"wallet_id":"w","new_threshold":1,"key_type":"ed25519","pub_key":null,"result_type":"error","#,
+            r#""error_reason":"because \u003cof\u003e \"it\"","error_code":"ERROR_RESHARE_FAILURE"}"#
+        );
+        assert_eq!(String::from_utf8(failed.to_json()).unwrap(), expected);
+        let client = ClientId::try_from("X").unwrap();
+        assert_eq!(ReshareEvent::subject("s-1", None), "mpc.mpc_reshare_result.s-1");
+        assert_eq!(ReshareEvent::subject("s-1", Some(&client)), "mpc.mpc_reshare_result.X.s-1");
+        assert_eq!(ReshareEvent::message_id("s", Some(&client), "a"), "mpc.mpc_reshare_result.X:s:a");
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub const RESULT_SUBJECTS: [&str; 3] =
 pub const KEYGEN_RESULT: &str = "mpc.mpc_keygen_result";
 /// What results of signings are published below.
 pub const SIGNING_RESULT: &str = "mpc.mpc_signing_result";
+/// Where requests to deal keys anew are published: to all nodes, in no stream.
+pub const RESHARE_REQUEST: &str = "mpc:reshare";
+/// What results of reshares are published below.
+pub const RESHARE_RESULT: &str = "mpc.mpc_reshare_result";
 /// The header of a request that says whose results it leads to.
 pub const CLIENT_ID_HEADER: &str = "ClientID";
 

@@ -111,7 +111,7 @@ struct Fields {
     authorizer_signatures: Option<Value>,
 }
 
-fn schemes(items: Vec<Value>) -> Result<Vec<Scheme>, RequestError> {
+pub(super) fn schemes(items: Vec<Value>) -> Result<Vec<Scheme>, RequestError> {
     if items.is_empty() {
         return Err(RequestError::field(KEY_TYPES, "it is empty"));
     }

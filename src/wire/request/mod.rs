@@ -3,9 +3,10 @@
 //! ```text
 //!  JSON bytes ──parse──► KeygenRequest ──► policy (is it signed and approved?) ──► session
 //!               (limits)  SignRequest  ──► content hash (is it the same request again?)
+//!                         ReshareRequest
 //! ```
 //!
-//! A value of [`KeygenRequest`] or [`SignRequest`] is within all limits and rules of its fields. It is *not* yet
+//! A value of [`KeygenRequest`], [`SignRequest`] or [`ReshareRequest`] is within all limits and rules of its fields. It is *not* yet
 //! authorised: whether its signatures hold is the policy's question. The request remembers the bytes it was parsed
 //! from, because a session carries them to every participant, and each parses and judges them for itself.
 //!
@@ -18,6 +19,9 @@
 //! |---|---|---|
 //! | keygen | the bytes of `wallet_id`, if there is no `key_types` | `{wallet_id, key_types}`, if there is |
 //! | signing | `{key_type, wallet_id, network_internal_code, tx_id, tx}` | the same, then `derivation_path`; for `taproot` then `taproot_merkle_root` |
+//! | reshare | `{session_id, node_ids, new_threshold, key_type, wallet_id}` | `key_types`, a list, in the place of `key_type` |
+//!
+//! `new_threshold` is mpcium's: t means that t + 1 nodes must sign.
 //!
 //! `derivation_path` is `null` when the request gives none. `taproot_merkle_root` stands as the request's own text:
 //!
@@ -34,6 +38,8 @@ mod approval;
 mod json;
 mod keygen;
 mod keygen_builder;
+mod reshare;
+mod reshare_builder;
 mod sign;
 mod sign_builder;
 #[cfg(test)]
@@ -44,6 +50,8 @@ pub use json::JsonForm;
 pub(in crate::wire) use json::escape_as_go;
 pub use keygen::KeygenRequest;
 pub use keygen_builder::KeygenRequestBuilder;
+pub use reshare::ReshareRequest;
+pub use reshare_builder::ReshareRequestBuilder;
 pub use sign::{Coverage, SignRequest};
 pub use sign_builder::SignRequestBuilder;
 

@@ -110,6 +110,96 @@ fn signed_bytes__should_cover_the_tweak_of_taproot_requests() {
     }
 }
 
+fn resharing() -> Value {
+    json!({
+        "session_id": "s-1",
+        "node_ids": ["00000000-0000-0000-0000-000000000002", "00000000-0000-0000-0000-000000000001"],
+        "new_threshold": 1, "key_type": "secp256k1", "wallet_id": "w<1", "signature": "AQID"
+    })
+}
+
+fn resharing_with(field: &str, value: impl Into<Value>) -> Result<ReshareRequest, RequestError> {
+    let mut request = resharing();
+    request[field] = value.into();
+    ReshareRequest::parse(request.to_string().as_bytes())
+}
+
+#[test]
+fn reshare__should_be_signed_as_mpcium_does_and_count_signers() {
+    let request = ReshareRequest::parse(resharing().to_string().as_bytes()).unwrap();
+    let nodes = r#"["00000000-0000-0000-0000-000000000002","00000000-0000-0000-0000-000000000001"]"#;
+    let expected = |wallet: &str| {
+        format!(
+            r#"{{"session_id":"s-1","node_ids":{nodes},"new_threshold":1,"key_type":"secp256k1","wallet_id":"{wallet}"}}"#
+        )
+    };
+    assert_eq!(text(request.signed_bytes(JsonForm::Go)), expected("w\\u003c1"));
+    assert_eq!(text(request.signed_bytes(JsonForm::JavaScript)), expected("w<1"));
+    assert_eq!(request.threshold(), Threshold::new(2, 2).unwrap(), "t means t + 1");
+    let committee: Vec<_> = request.committee().iter().map(|p| (p.node.0.as_u128(), p.index.get())).collect();
+    assert_eq!(committee, [(1, 1), (2, 2)], "by rank, however they are listed");
+    assert_eq!(request.schemes(), [Scheme::Ecdsa]);
+}
+
+#[test]
+fn reshare__should_take_several_keys_in_a_form_of_its_own() {
+    let mut several = resharing();
+    several.as_object_mut().unwrap().remove("key_type");
+    several["key_types"] = json!(["taproot", "ed25519"]);
+    let request = ReshareRequest::parse(several.to_string().as_bytes()).unwrap();
+    assert_eq!(request.schemes(), [Scheme::Ed25519, Scheme::Bip340]);
+    let signed = text(request.signed_bytes(JsonForm::JavaScript));
+    assert!(signed.ends_with(r#""new_threshold":1,"key_types":["taproot","ed25519"],"wallet_id":"w<1"}"#), "{signed}");
+}
+
+#[test]
+fn reshare__should_refuse_what_no_committee_can_be_made_of() {
+    let one = json!(["00000000-0000-0000-0000-000000000001"]);
+    let twice = json!(["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000001"]);
+    let many: Vec<String> = (0..33).map(|number| uuid::Uuid::from_u128(number).to_string()).collect();
+    for (field, value) in [
+        ("node_ids", one),
+        ("node_ids", twice),
+        ("node_ids", many.into()),
+        ("node_ids", json!(["node0", "node1"])),
+        ("node_ids", Value::Null),
+        ("new_threshold", 0.into()),
+        ("new_threshold", 2.into()),
+        ("new_threshold", 255.into()),
+        ("new_threshold", u64::MAX.into()),
+        ("new_threshold", (-1).into()),
+        ("new_threshold", "1".into()),
+        ("new_threshold", Value::Null),
+        ("key_type", "rsa".into()),
+        ("key_type", Value::Null),
+        ("key_types", json!(["ed25519"])),
+        ("session_id", "".into()),
+        ("session_id", Value::Null),
+        ("wallet_id", "".into()),
+    ] {
+        assert!(resharing_with(field, value.clone()).is_err(), "{field}: {value}");
+    }
+}
+
+#[test]
+fn reshare__should_be_the_same_request_only_if_everything_is_the_same() {
+    let hash = |request: Result<ReshareRequest, RequestError>| request.unwrap().content_hash();
+    let first = hash(resharing_with("signature", "AQID"));
+    assert_eq!(first, hash(resharing_with("signature", "AAAA")));
+    let swapped = json!(["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"]);
+    assert_eq!(first, hash(resharing_with("node_ids", swapped)));
+    let three = json!([
+        "00000000-0000-0000-0000-000000000001",
+        "00000000-0000-0000-0000-000000000002",
+        "00000000-0000-0000-0000-000000000003"
+    ]);
+    for (field, value) in
+        [("session_id", json!("s-2")), ("wallet_id", json!("w")), ("key_type", json!("ed25519")), ("node_ids", three)]
+    {
+        assert_ne!(first, hash(resharing_with(field, value)), "{field}");
+    }
+}
+
 #[test]
 fn keygen__should_sign_the_wallet_id_or_the_key_types_too() {
     let request = KeygenRequest::parse(br#"{"wallet_id":"w<1","signature":"AQID","key_types":null}"#);

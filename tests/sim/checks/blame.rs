@@ -1,5 +1,6 @@
 //! Every abort names a culprit or the broker; nobody is blamed for what no honest node does; and where no message is lost,
-//! somebody to whom something had happened is among those who are named, unless it had happened to the node that names them.
+//! somebody to whom something had happened is among those who are named, unless it had happened to the node that names
+//! them, or to the one that passes it on.
 
 use std::time::Duration;
 
@@ -41,11 +42,21 @@ fn blames_the_unharmed(history: &History, node: usize, at: At, failure: &Failure
     if !lossless || halted || failure.culprits.is_empty() {
         return false;
     }
+    // Whoever is harmed loses others, and says so; a coordinator passes it on.
+    let reporter = (0..history.ids.len()).find(|&number| failure.reason.ends_with(&said_by(history, number)));
     let harmed = |node| history.struck_between(Some(node), at.saturating_sub(AFTERMATH), at).next().is_some();
     let mut named = (0..history.ids.len()).filter(|&number| failure.culprits.contains(&history.ids[number]));
     // A conflict, a duplicate: its culprit is right to refuse.
-    let refused = matches!(failure.code, Code::RequestConflict | Code::SessionDuplicate | Code::KeyAlreadyExists);
-    !refused && !harmed(node) && !named.any(harmed)
+    let refused = matches!(
+        failure.code,
+        Code::RequestConflict | Code::SessionDuplicate | Code::KeyAlreadyExists | Code::ReshareInProgress
+    );
+    !refused && !harmed(node) && !named.any(harmed) && !reporter.is_some_and(harmed)
+}
+
+/// How a client is told that what it is told comes from a node.
+fn said_by(history: &History, number: usize) -> String {
+    format!("as node {} says", history.ids[number])
 }
 
 /// What is wrong with an end that has this code.
@@ -62,6 +73,7 @@ fn problem(code: Code, nobody_named: bool) -> Option<&'static str> {
         | Code::KeyAlreadyExists
         | Code::RequestConflict
         | Code::SessionDuplicate
+        | Code::ReshareInProgress
         | Code::PairBanned
         | Code::ConcurrencyLimit => None,
         Code::PeerUnavailable

@@ -36,7 +36,7 @@ pub fn check(history: &History) -> Found {
     for Asked { node, ask, at, ended, .. } in history.asked.iter().filter(|asked| asked.afterwards) {
         let ended = ended.as_ref().map(|(end, outcome)| (*end - *at, outcome));
         let good = match (ask, &ended) {
-            (_, Some((took, Outcome::Signed(_) | Outcome::Generated(_)))) => *took <= ANSWER,
+            (_, Some((took, Outcome::Signed(_) | Outcome::Generated(_) | Outcome::Reshared(_)))) => *took <= ANSWER,
             (Ask::Sign(SignAsk { wallet, request, .. }), Some((_, Outcome::Failed(failure)))) => {
                 let contested = contents[&(wallet.as_str(), request.as_str())].len() > 1;
                 contested && failure.code == Code::RequestConflict

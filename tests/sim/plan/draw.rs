@@ -135,6 +135,22 @@ impl Draw {
         }
     }
 
+    /// Some of the clients have the shared wallet's keys dealt anew, with the same threshold or another; sometimes two at
+    /// once, or the same request twice.
+    pub(super) fn reshares(&mut self, parties: u8, asks: &mut Vec<(Duration, usize, Ask)>) {
+        for number in 0..self.below(4) {
+            let schemes = self.one_of(&[vec![Scheme::Ed25519], vec![Scheme::Bip340], Scheme::ALL.to_vec()]);
+            let signers = self.between(parties / 2 + 1, parties);
+            let (at, node) = (self.ms(0, 11_000), self.below(parties.into()));
+            let ask = Ask::Reshare { session: format!("reshare-{number}"), schemes, signers };
+            if self.chance(0.3) {
+                let (later, other) = (self.ms(0, 300), self.below(parties.into()));
+                asks.push((at + later, other, ask.clone()));
+            }
+            asks.push((at, node, ask));
+        }
+    }
+
     /// A node dies while it takes part in a signature and its disk has not come to what it wrote; then somebody asks for
     /// another content under the same id.
     pub(super) fn ambush(
@@ -180,7 +196,7 @@ impl Draw {
         strikes
     }
 
-    /// Makes crashes losses of power. Drawn last, it changes nothing that a seed decides otherwise.
+    /// Makes crashes losses of power. Drawn after them, it changes nothing that a seed decides otherwise.
     pub(super) fn power_cuts(&mut self, strikes: &mut [(Duration, Strike)]) {
         for (_, strike) in strikes {
             if let Strike::Crash { node, away, loses_waiting: true } = *strike

@@ -12,11 +12,11 @@ use quorate::signing::{AdmissionRecord, RequestKey};
 use quorate::storage::Family;
 use quorate::testing::{Cluster, eventually};
 use quorate::transport::memory::Conditions;
-use quorate::wallet::WalletCertificate;
+use quorate::wallet::{ACTIVE_PREFIX, RESHARING_PREFIX, WalletCertificate, share_key};
 use tokio::time::Instant;
 
 use super::Run;
-use crate::history::{Ban, Outcome, Recovery, Traffic};
+use crate::history::{Ban, Outcome, Recovery, Shares, Traffic};
 use crate::plan::{ASIDE, Ask, SHARED, SignAsk, Strike};
 use crate::template::{START_MS, name};
 
@@ -103,9 +103,17 @@ impl Run {
     async fn ask_again(&mut self) {
         let before: BTreeSet<Ask> =
             self.asked.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|asked| asked.ask.clone()).collect();
-        let (signs, keygens): (Vec<Ask>, Vec<Ask>) = before.into_iter().partition(|ask| matches!(ask, Ask::Sign(_)));
+        let (reshares, others): (Vec<Ask>, Vec<Ask>) =
+            before.into_iter().partition(|ask| matches!(ask, Ask::Reshare { .. }));
+        let (signs, keygens): (Vec<Ask>, Vec<Ask>) = others.into_iter().partition(|ask| matches!(ask, Ask::Sign(_)));
         let nodes = self.nodes().len();
         for turn in 0..2 {
+            // One after the other: of several at once, one would win.
+            for (number, ask) in reshares.iter().enumerate() {
+                self.ask((number + turn) % nodes, ask.clone(), true);
+                self.all_answered().await;
+                self.all_know().await;
+            }
             for asks in [&keygens, &signs] {
                 for (number, ask) in asks.iter().enumerate() {
                     if !matches!(ask, Ask::Sign(sign) if sign.wallet == ASIDE) {
@@ -127,6 +135,21 @@ impl Run {
         let ask = Ask::Keygen { wallet: "afterwards".to_owned(), schemes: vec![Scheme::Ed25519] };
         self.ask(0, ask, true);
         self.all_answered().await;
+    }
+
+    /// Waits until no node has to be told of a reshare.
+    async fn all_know(&self) {
+        let known = eventually("all know of the reshare", async || {
+            for node in self.nodes() {
+                let Ok(resharing) = self.cluster.resharing(node).await else { return false };
+                if resharing.to_tell > 0 || !resharing.running.is_empty() {
+                    return false;
+                }
+            }
+            true
+        });
+        // What is asked next tells whether they do.
+        let _ = known.await;
     }
 
     /// A node that has answered this with success.
@@ -161,7 +184,7 @@ impl Run {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let names = asked.iter().filter_map(|asked| match &asked.ask {
             Ask::Keygen { wallet, .. } => Some(wallet.clone()),
-            Ask::Sign(_) => None,
+            Ask::Sign(_) | Ask::Reshare { .. } => None,
         });
         let names: BTreeSet<String> = names.chain([SHARED.to_owned()]).collect();
         let aside = self.template.wallets[ASIDE].clone();
@@ -178,6 +201,23 @@ impl Run {
             wallets.insert(wallet, of_nodes);
         }
         wallets
+    }
+
+    /// What each node holds of each wallet that it has, and what it ought to.
+    pub(super) async fn shares(&self, wallets: &Wallets) -> BTreeMap<(usize, String), Shares> {
+        let mut shares = BTreeMap::new();
+        for (wallet, of_nodes) in wallets {
+            for (node, certificate) in of_nodes.iter().enumerate() {
+                let (Some(certificate), Ok(id)) = (certificate, self.cluster.id(node)) else { continue };
+                let prefix = [ACTIVE_PREFIX, wallet.as_bytes(), b"\0"].concat();
+                let Ok(held) = self.cluster.stored_keys(node, Family::Shares, &prefix).await else { continue };
+                let record = certificate.record();
+                let keys = record.keys.iter().filter(|key| key.member(id).is_some());
+                let expected = keys.map(|key| share_key(&record.wallet, key.group.scheme(), key.generation));
+                shares.insert((node, wallet.clone()), Shares { held, expected: expected.collect() });
+            }
+        }
+        shares
     }
 
     /// What passed between nodes whose transports have counted from the beginning.
@@ -210,7 +250,7 @@ impl Run {
             .into_iter()
             .filter_map(|asked| match asked.ask {
                 Ask::Sign(SignAsk { wallet, request, .. }) => Some((wallet, request)),
-                Ask::Keygen { .. } => None,
+                Ask::Keygen { .. } | Ask::Reshare { .. } => None,
             })
             .collect();
         let mut admissions = Admissions::new();
@@ -237,11 +277,19 @@ fn clock_of(strike: &Strike) -> Option<usize> {
 
 /// Whether a node is at no work, and nothing of its wallets is open.
 async fn is_idle(cluster: &Cluster, node: usize) -> bool {
-    let (Ok(signing), Ok(keygen), Ok(pairing)) =
-        (cluster.signing(node).await, cluster.keygen(node).await, cluster.pairing(node).await)
-    else {
+    let (Ok(signing), Ok(keygen), Ok(pairing), Ok(resharing)) = (
+        cluster.signing(node).await,
+        cluster.keygen(node).await,
+        cluster.pairing(node).await,
+        cluster.resharing(node).await,
+    ) else {
         return false;
     };
+    let resharing_idle = resharing.running.is_empty() && resharing.unsettled.is_empty() && resharing.to_tell == 0;
+    let reshares_pend = cluster.stored_keys(node, Family::Shares, RESHARING_PREFIX).await;
+    if !resharing_idle || !reshares_pend.is_ok_and(|pending| pending.is_empty()) {
+        return false;
+    }
     let nothing_pends = cluster.pending_wallets(node).await.is_ok_and(|pending| pending.is_empty());
     let signing_idle = signing.requests == 0 && signing.sessions.is_empty();
     let keygen_idle = keygen.running.is_empty() && keygen.unsettled.is_empty();

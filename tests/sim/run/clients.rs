@@ -8,13 +8,14 @@ use quorate::ids::Scheme;
 use quorate::keygen::KeygenMsg;
 use quorate::keys::DerivationPath;
 use quorate::node::Addresses;
+use quorate::reshare::ReshareMsg;
 use quorate::signing::SigningMsg;
 use quorate::supervision::CallError;
-use quorate::wire::request::{KeygenRequest, SignRequest};
+use quorate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
 
 use super::Run;
 use crate::history::{Asked, Outcome};
-use crate::plan::{Ask, SignAsk};
+use crate::plan::{Ask, SHARED, SignAsk};
 use crate::template::Template;
 
 /// How long a client waits: longer than any node may take.
@@ -51,6 +52,7 @@ impl Run {
 enum Request {
     Sign(SignRequest),
     Keygen(KeygenRequest),
+    Reshare(ReshareRequest),
 }
 
 impl Request {
@@ -67,6 +69,12 @@ impl Request {
                 let builder = KeygenRequest::builder(wallet.parse().unwrap()).key_types(schemes);
                 Self::Keygen(builder.sign_with(&template.initiator).unwrap())
             }
+            Ask::Reshare { session, schemes, signers } => {
+                let (wallet, session) = (SHARED.parse().unwrap(), session.parse().unwrap());
+                let nodes: Vec<_> = template.peers.ids().collect();
+                let builder = ReshareRequest::builder(wallet, session, *signers, &nodes).key_types(schemes);
+                Self::Reshare(builder.sign_with(&template.initiator).unwrap())
+            }
         }
     }
 
@@ -79,6 +87,10 @@ impl Request {
             Self::Keygen(request) => {
                 let answer = node.keygen.call(PATIENCE, |reply| KeygenMsg::Generate { request, reply }).await;
                 outcome(answer, Outcome::Generated)
+            }
+            Self::Reshare(request) => {
+                let answer = node.reshare.call(PATIENCE, |reply| ReshareMsg::Reshare { request, reply }).await;
+                outcome(answer, Outcome::Reshared)
             }
         }
     }

@@ -26,7 +26,9 @@ impl Run {
         }
         let loses_requests = match strike {
             Strike::Crash { .. } | Strike::PowerCut { .. } | Strike::Store { .. } | Strike::ClockJump { .. } => true,
-            Strike::Panic { actor, .. } => matches!(actor, ActorName::Signing | ActorName::Keygen),
+            Strike::Panic { actor, .. } => {
+                matches!(actor, ActorName::Signing | ActorName::Keygen | ActorName::Reshare)
+            }
             _ => false,
         };
         let struck = self.note(format!("{strike:?}"), nodes, loses_requests);

@@ -9,7 +9,7 @@ use crate::ids::SheetHash;
 use crate::keys::{ChainCode, DerivationPath};
 use crate::protocol::Dropped;
 use crate::protocol::derivation::derive;
-use crate::protocol::pair::testbed::established;
+use crate::protocol::pair::testbed::{established, pairs_of};
 use crate::protocol::rng::os;
 use crate::protocol::testbed::{Outcome, Parties, contexts, deal, run, run_in_order, run_with, subsets};
 
@@ -54,18 +54,6 @@ impl Wallet {
 
 fn party(index: u8) -> PartyIndex {
     PartyIndex::try_from(index).unwrap()
-}
-
-/// The half that `me` holds of its pair with `other`: in every second pair, the one with the higher index in the wallet
-/// was 1 in the pair's setup.
-fn half(me: PartyIndex, other: PartyIndex) -> Arc<PairState> {
-    let sum = usize::from(me.get()) + usize::from(other.get());
-    let was_one = (me < other) == (sum % 2 == 1);
-    Arc::clone(&established()[sum % established().len()][usize::from(!was_one)])
-}
-
-fn pairs_of(context: &RunContext) -> BTreeMap<PartyIndex, Arc<PairState>> {
-    context.others().map(|other| (other, half(context.me, other))).collect()
 }
 
 /// The one signature that all signers ended with; it verifies under `derived`.

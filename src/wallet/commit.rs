@@ -34,6 +34,12 @@ impl Commit {
         self.members.iter().copied().filter(|member| !self.signatures.contains_key(member)).collect()
     }
 
+    /// The signatures so far.
+    #[must_use]
+    pub const fn signatures(&self) -> &BTreeMap<NodeId, [u8; 64]> {
+        &self.signatures
+    }
+
     /// All signatures, if none is missing.
     #[must_use]
     pub fn complete(&self) -> Option<&BTreeMap<NodeId, [u8; 64]>> {

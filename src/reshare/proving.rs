@@ -1,0 +1,360 @@
+//! The proofs of reshared keys: sessions of their own, in which t of the new members sign for the record with the shares
+//! that they hold pending.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ractor::ActorRef;
+use serde_bytes::ByteArray;
+
+use super::actor::{ReshareMsg, ReshareState};
+use super::args::ReshareArgs;
+use super::run::Held;
+use super::work::{Provable, Work};
+use crate::error::{Code, Failure};
+use crate::ids::{NodeId, PartyIndex, Scheme, SheetHash, WalletId};
+use crate::keys::{DerivationPath, Signature};
+use crate::pairing::pair_states;
+use crate::protocol::derivation::derive;
+use crate::protocol::ecdsa_signing::EcdsaSigning;
+use crate::protocol::frost_signing::FrostSigning;
+use crate::protocol::pair::PairState;
+use crate::protocol::share::KeyShare;
+use crate::protocol::{Party, RunContext, rng};
+use crate::registry::choose_quorum;
+use crate::session::{Draft, Outcome, SessionEnd, SessionMsg, SheetContext};
+use crate::signing::{check_frame, wallet_context};
+use crate::supervision::beside;
+use crate::wallet::{Pending, WalletCertificate, WalletRecord, proof_message};
+use crate::wire::message::PeerMessage;
+use crate::wire::sheet::Task;
+
+/// The proofs of a reshare that this node has made.
+pub(super) struct Proving {
+    own: Held,
+    signatures: BTreeMap<NodeId, [u8; 64]>,
+    /// The keys that are being proved, by session.
+    open: BTreeMap<SheetHash, Scheme>,
+    proofs: BTreeMap<Scheme, Signature>,
+    /// All proofs are there, and the certificate is put in force.
+    certifying: bool,
+}
+
+impl ReshareState {
+    /// Has every reshared key of a pending record proved, by members that are not in `without`.
+    pub(super) fn prove(
+        &mut self,
+        myself: &ActorRef<ReshareMsg>,
+        wallet: WalletId,
+        own: Held,
+        signatures: BTreeMap<NodeId, [u8; 64]>,
+        without: &[NodeId],
+    ) {
+        let me = self.args.identity.id();
+        let sheets = match self.proof_sheets(&wallet, &own, &signatures, without) {
+            Ok(sheets) => sheets,
+            Err(failure) => {
+                tracing::warn!(%wallet, %failure, "the keys of a reshare cannot be proved now");
+                self.not_proved(myself, &wallet, own.session, failure.code, failure.culprits);
+                return;
+            }
+        };
+        let mut open = BTreeMap::new();
+        for (scheme, sheet) in sheets {
+            let session = sheet.hash;
+            open.insert(session, scheme);
+            self.proofs.begin(&sheet);
+            self.proofs.post().tell_others(&sheet, || sheet.proposal());
+            let args = self.args.clone();
+            beside(myself, async move {
+                let result = args.provable(sheet).await.map(Box::new);
+                Work::Provable { from: me, session, result }
+            });
+        }
+        let (proofs, certifying) = (BTreeMap::new(), false);
+        self.proving.insert(wallet, Proving { own, signatures, open, proofs, certifying });
+    }
+
+    /// Writes the sheet of each proof.
+    fn proof_sheets(
+        &mut self,
+        wallet: &WalletId,
+        own: &Held,
+        signatures: &BTreeMap<NodeId, [u8; 64]>,
+        without: &[NodeId],
+    ) -> Result<Vec<(Scheme, Arc<SheetContext>)>, Failure> {
+        let record = WalletRecord::decode(&own.record)
+            .map_err(|_| Failure::new(Code::DataCorruption, "a pending record does not decode"))?;
+        self.turn = self.turn.wrapping_add(1);
+        let mut sheets = Vec::new();
+        for key in record.keys.iter().filter(|key| own.schemes.contains(&key.group.scheme())) {
+            let (scheme, threshold) = (key.group.scheme(), key.group.threshold());
+            let participants =
+                choose_quorum(&self.view, scheme, &key.committee, threshold.signers(), without, self.turn)
+                    .map_err(|error| Failure::new(Code::NotMajority, error.to_string()))?;
+            let task = Task::Prove {
+                wallet: wallet.clone(),
+                reshare: own.session,
+                scheme,
+                generation: key.generation,
+                threshold,
+                signatures: signatures.iter().map(|(&node, &signature)| (node, ByteArray::new(signature))).collect(),
+            };
+            let deadline_ms = self.args.clock.deadline_ms(self.args.deadline);
+            let draft = Draft { task, participants, attempt: 1, deadline_ms };
+            let sheet = SheetContext::draft(draft, &self.args.cluster, &self.args.identity)?;
+            sheets.push((scheme, Arc::new(sheet)));
+        }
+        Ok(sheets)
+    }
+
+    /// An engine is built: start its session.
+    pub(super) async fn provable(
+        &mut self,
+        myself: &ActorRef<ReshareMsg>,
+        from: NodeId,
+        session: SheetHash,
+        result: Result<Box<Provable>, Code>,
+    ) {
+        let me = self.args.identity.id();
+        let stands = from == me || self.proofs.checked(&mut self.proof_intake, from, session);
+        let started = match result {
+            Ok(provable) => {
+                let Provable { sheet, party } = *provable;
+                if from != me && !self.proofs.begin(&sheet) {
+                    // The same proposal, once more.
+                    return;
+                }
+                let called_off = self.proofs.called_off(session).map(|(code, _)| code);
+                let started = match called_off.or((!stands).then_some(Code::PeerUnavailable)) {
+                    Some(code) => Err(code),
+                    None => self.proofs.start(sheet, party.into(), None, myself.get_cell()).await.map_err(|error| {
+                        tracing::error!(%session, %error, "failed to start a session");
+                        Code::Internal
+                    }),
+                };
+                if started.is_err() {
+                    self.proofs.ended(session);
+                }
+                started
+            }
+            Err(code) => Err(code),
+        };
+        if let Err(code) = started {
+            tracing::info!(peer = %from, %session, %code, "a proof does not begin");
+            if from == me {
+                self.proofs.ended(session);
+                self.proof_failed(myself, session, code, [me].into());
+            } else {
+                self.proofs.post().refuse(from, session, code);
+            }
+        }
+    }
+
+    /// A session that proves a key is over.
+    pub(super) fn proved(&mut self, myself: &ActorRef<ReshareMsg>, end: SessionEnd<Signature>) {
+        let session = end.session;
+        self.proofs.ended(session);
+        match end.outcome {
+            Outcome::Done(proof) => {
+                let of_session = |(_, proving): &(&WalletId, &mut Proving)| proving.open.contains_key(&session);
+                let Some((wallet, proving)) = self.proving.iter_mut().find(of_session) else { return };
+                if let Some(scheme) = proving.open.remove(&session) {
+                    proving.proofs.insert(scheme, proof);
+                }
+                if proving.open.is_empty() && !proving.certifying {
+                    proving.certifying = true;
+                    let (args, writing, wallet) = (self.args.clone(), self.args.writing(), wallet.clone());
+                    let (own, signatures) = (proving.own.clone(), proving.signatures.clone());
+                    let (proofs, knowing) = (proving.proofs.clone(), self.notices.knowing(own.session));
+                    beside(myself, async move {
+                        let session = own.session;
+                        let result = args.certify(&wallet, own, signatures, proofs, &knowing).await;
+                        drop(writing);
+                        Work::Certified { wallet, session, result }
+                    });
+                }
+            }
+            Outcome::Aborted(aborted) => {
+                let (code, culprits) = (aborted.code, aborted.culprits.clone());
+                self.last_abort = Some(aborted);
+                self.proof_failed(myself, session, code, culprits);
+            }
+        }
+    }
+
+    /// The certificate that this node put together is in force, or not.
+    pub(super) fn certified(
+        &mut self,
+        myself: &ActorRef<ReshareMsg>,
+        wallet: &WalletId,
+        session: SheetHash,
+        result: Result<super::adopting::Adopted, Code>,
+    ) {
+        match result {
+            Ok(adopted) => {
+                self.comes_into_force(session);
+                let encoded = adopted.certificate.encode();
+                let nodes = adopted.notice.iter().flat_map(|notice| notice.nodes.iter().copied());
+                if let Ok(certificate) = encoded {
+                    for node in nodes {
+                        let (wallet, certificate) = (wallet.clone(), certificate.clone());
+                        self.say(node, PeerMessage::Reshared { wallet, certificate });
+                    }
+                }
+                self.in_force(myself, wallet, &adopted);
+            }
+            Err(code) => {
+                if let Some(proving) = self.proving.get_mut(wallet) {
+                    proving.certifying = false;
+                }
+                self.not_proved(myself, wallet, session, code, BTreeSet::new());
+            }
+        }
+    }
+
+    /// A session that proves a key ended without a proof.
+    pub(super) fn proof_failed(
+        &mut self,
+        myself: &ActorRef<ReshareMsg>,
+        session: SheetHash,
+        code: Code,
+        culprits: BTreeSet<NodeId>,
+    ) {
+        let of_session = |(_, proving): &(&WalletId, &Proving)| proving.open.contains_key(&session);
+        let Some((wallet, proving)) = self.proving.iter().find(of_session) else { return };
+        let (wallet, reshare) = (wallet.clone(), proving.own.session);
+        self.not_proved(myself, &wallet, reshare, code, culprits);
+    }
+
+    /// A reshare could not be proved this time.
+    fn not_proved(
+        &mut self,
+        myself: &ActorRef<ReshareMsg>,
+        wallet: &WalletId,
+        reshare: SheetHash,
+        code: Code,
+        culprits: BTreeSet<NodeId>,
+    ) {
+        self.stop_proving(wallet, code);
+        if self.run_of(reshare).is_some() {
+            self.fail(myself, reshare, code, culprits);
+        } else if let Some(unsettled) = self.unsettled.get_mut(wallet) {
+            // The next attempt does without those; if that leaves too few, with everybody again.
+            unsettled.without = if unsettled.without.is_empty() { culprits.into_iter().collect() } else { Vec::new() };
+            self.not_settled(wallet, code);
+        }
+    }
+
+    /// Whether the certificate of a wallet's reshare is being put in force.
+    pub(super) fn is_certifying(&self, wallet: &WalletId) -> bool {
+        self.proving.get(wallet).is_some_and(|proving| proving.certifying)
+    }
+
+    /// Ends the sessions that prove a wallet's keys.
+    pub(super) fn stop_proving(&mut self, wallet: &WalletId, code: Code) {
+        let Some(proving) = self.proving.remove(wallet) else { return };
+        for session in proving.open.into_keys() {
+            if !self.proofs.call_off(session, code, BTreeSet::new()) {
+                self.proofs.tell(session, SessionMsg::cancel(code));
+            }
+        }
+    }
+}
+
+impl ReshareArgs {
+    /// Checks a proposal of `from` to prove a key against what this node holds pending, and builds its engine.
+    pub(super) async fn check_proof(
+        &self,
+        from: NodeId,
+        announced: SheetHash,
+        bytes: Vec<u8>,
+        signature: [u8; 64],
+    ) -> Result<Provable, Code> {
+        let peers = Arc::clone(&self.peers);
+        let opened = self.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
+        let sheet = opened.map_err(|_| Code::Internal)??;
+        check_frame(&sheet.sheet, &self.cluster, self.clock.now_ms())?;
+        self.provable(Arc::new(sheet)).await
+    }
+
+    /// Builds this node's engine for a session that proves a key.
+    async fn provable(&self, sheet: Arc<SheetContext>) -> Result<Provable, Code> {
+        let Task::Prove { wallet, scheme, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation) };
+        self.ensure_confirmed(wallet).await?;
+        let pending = self.pending(wallet).await?.ok_or(Code::KeyNotFound)?;
+        let pairs = match scheme {
+            Scheme::Ecdsa => pair_states(&self.pairing, &sheet, self.identity.id(), self.deadline).await?,
+            Scheme::Ed25519 | Scheme::Bip340 => BTreeMap::new(),
+        };
+        let args = self.clone();
+        let build = move || args.proof_engine(&sheet, &pending, pairs).map(|party| Provable { sheet, party });
+        self.pool.run(build).await.map_err(|_| Code::Internal)?
+    }
+
+    /// Checks a proof's sheet against what is pending, all signatures included, and builds the engine: work for the pool.
+    ///
+    /// A proof is all that a certificate lacks after the signatures. So this node proves nothing that is not pending here,
+    /// and nothing before everybody who took part has signed: those who have dealt must have it on disk that they did.
+    fn proof_engine(
+        &self,
+        sheet: &SheetContext,
+        pending: &Pending,
+        pairs: BTreeMap<PartyIndex, Arc<PairState>>,
+    ) -> Result<Box<dyn Party<Output = Signature>>, Code> {
+        let Task::Prove { wallet, reshare, scheme, generation, threshold, signatures } = &sheet.sheet.task else {
+            return Err(Code::MsgValidation);
+        };
+        if *reshare != pending.session {
+            return Err(Code::SessionStale);
+        }
+        let record = WalletRecord::decode(&pending.record).map_err(|error| error.code())?;
+        let key = record.key(*scheme).filter(|_| record.wallet == *wallet).ok_or(Code::KeyNotFound)?;
+        let members = sheet.sheet.participants.iter().all(|participant| key.committee.contains(participant));
+        if !members || *generation != key.generation || *threshold != key.group.threshold() {
+            return Err(Code::ProtocolViolation);
+        }
+        let signed = |node: &NodeId| signatures.get(node).is_some_and(|s| self.signs(*node, &pending.record, s));
+        if !pending.signers(&record).iter().all(signed) {
+            return Err(Code::ProtocolViolation);
+        }
+        let share = pending.shares().find(|(of, _)| of == scheme).ok_or(Code::KeyNotFound)?.1;
+        let share = KeyShare::from_secret_bytes(share.expose(), &key.group).map_err(|error| error.code())?;
+        let me = sheet.sheet.index_of(self.identity.id()).ok_or(Code::ProtocolViolation)?;
+        let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
+        let derived = derive(&key.public_key(), &record.chain_code, &DerivationPath::default());
+        let derived = derived.map_err(|error| error.code())?;
+        let message = proof_message(&record, key).map_err(|error| error.code())?;
+        if *scheme == Scheme::Ecdsa {
+            let digest = message.try_into().map_err(|_| Code::Internal)?;
+            let engine =
+                EcdsaSigning::new(&context, &share, pairs, &derived, &wallet_context(wallet, *generation), digest);
+            return engine.map(|party| Box::new(party) as _).map_err(|error| error.code());
+        }
+        let engine = FrostSigning::new(context, &share, &derived, message, None, rng::os());
+        engine.map(|party| Box::new(party) as _).map_err(|error| error.code())
+    }
+
+    /// Joins what makes a certificate, and puts it in force.
+    async fn certify(
+        &self,
+        wallet: &WalletId,
+        own: Held,
+        signatures: BTreeMap<NodeId, [u8; 64]>,
+        mut proofs: BTreeMap<Scheme, Signature>,
+        knowing: &BTreeSet<NodeId>,
+    ) -> Result<super::adopting::Adopted, Code> {
+        if let Some(pending) = self.pending(wallet).await? {
+            // Keys of other generations that stay have proved themselves before.
+            proofs.extend(pending.proofs);
+        }
+        let peers = Arc::clone(&self.peers);
+        let join = move || WalletCertificate::with_proofs(own.record.to_vec(), signatures, proofs, &peers);
+        let joined = self.pool.run(join).await.map_err(|_| Code::Internal)?;
+        let certificate = joined.map_err(|error| {
+            tracing::error!(%wallet, %error, "a reshare cannot be certified");
+            error.code()
+        })?;
+        self.adopt(wallet, certificate, knowing).await
+    }
+}
