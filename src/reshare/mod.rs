@@ -43,6 +43,8 @@ mod work;
 pub use actor::{ReshareActor, ReshareMsg, ReshareSnapshot};
 pub use args::ReshareArgs;
 pub(crate) use telling::is_reshare_note;
+#[cfg(test)]
+pub(crate) use telling::some_reshare_notes;
 
 use std::sync::Arc;
 

@@ -236,9 +236,19 @@ impl ReshareState {
         code: Code,
         culprits: BTreeSet<NodeId>,
     ) {
-        self.stop_proving(wallet, code);
-        if self.run_of(reshare).is_some() {
-            self.fail(myself, reshare, code, culprits);
+        let proving = self.stop_proving(wallet, code);
+        if let Some((_, run)) = self.run_of(reshare) {
+            // One that may not use the wallet yet proves nothing; the others can.
+            if code == Code::WalletQuarantined
+                && !culprits.is_subset(&run.without)
+                && let Some(Proving { own, signatures, .. }) = proving
+            {
+                run.without.extend(culprits);
+                let without: Vec<NodeId> = run.without.iter().copied().collect();
+                self.prove(myself, wallet.clone(), own, signatures, &without);
+            } else {
+                self.fail(myself, reshare, code, culprits);
+            }
         } else if let Some(unsettled) = self.unsettled.get_mut(wallet) {
             // The next attempt does without those; if that leaves too few, with everybody again.
             unsettled.without = if unsettled.without.is_empty() { culprits.into_iter().collect() } else { Vec::new() };
@@ -251,14 +261,15 @@ impl ReshareState {
         self.proving.get(wallet).is_some_and(|proving| proving.certifying)
     }
 
-    /// Ends the sessions that prove a wallet's keys.
-    pub(super) fn stop_proving(&mut self, wallet: &WalletId, code: Code) {
-        let Some(proving) = self.proving.remove(wallet) else { return };
-        for session in proving.open.into_keys() {
+    /// Ends the sessions that prove a wallet's keys. Gives back what they were for.
+    pub(super) fn stop_proving(&mut self, wallet: &WalletId, code: Code) -> Option<Proving> {
+        let mut proving = self.proving.remove(wallet)?;
+        for session in std::mem::take(&mut proving.open).into_keys() {
             if !self.proofs.call_off(session, code, BTreeSet::new()) {
                 self.proofs.tell(session, SessionMsg::cancel(code));
             }
         }
+        Some(proving)
     }
 }
 

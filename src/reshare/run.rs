@@ -43,7 +43,7 @@ pub(super) struct Run {
     pub commit: Commit,
     /// What is pending here, once it is durable.
     pub own: Option<Held>,
-    /// Nodes that turned out to have no share to deal.
+    /// Nodes that turned out to have no share that they may use.
     pub without: BTreeSet<NodeId>,
 }
 

@@ -68,6 +68,14 @@ pub(crate) fn is_reshare_note(key: &[u8], value: &[u8]) -> bool {
     key == PURGE_KEY || (Notice::wallet(key).is_some() && Notice::decode(value).is_some())
 }
 
+/// A note about purging and one that `node` does not know of a reshare, as they are stored.
+#[cfg(test)]
+pub(crate) fn some_reshare_notes(wallet: &WalletId, node: NodeId) -> [(Vec<u8>, SecretBytes); 2] {
+    let session = SheetHash([7; 32]);
+    let notice = Notice { session, nodes: [node].into() };
+    [(PURGE_KEY.to_vec(), SecretBytes::copy_from(&session.0)), (Notice::key(wallet, session), notice.encode().unwrap())]
+}
+
 /// The notices of all wallets, and who knew of a reshare before this node did.
 #[derive(Default)]
 pub(super) struct Notices {

@@ -62,6 +62,18 @@ async fn check_up__should_name_the_member_whose_share_is_gone_and_the_one_that_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_up__should_name_the_member_whose_wallet_is_in_quarantine() {
+    let cluster = cluster(2, 3, |_| ()).await;
+    cluster.quarantine(1, "w").await.unwrap();
+    let quarantined = (cluster.id(1).unwrap(), Code::WalletQuarantined);
+    assert_eq!(failed(&check_up(&cluster, 0, "w").await), vec![quarantined]);
+    let checkup = cluster.node(1).unwrap().addresses().checkup.clone();
+    let wallet = "w".parse().unwrap();
+    let refused = checkup.call(PATIENCE, |reply| CheckupMsg::Check { wallet, reply }).await.unwrap();
+    assert_eq!(refused.unwrap_err().code, Code::WalletQuarantined, "it cannot check others");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wallet__should_be_checked_unasked_by_one_of_its_members() {
     let every = std::time::Duration::from_secs(2);
     let cluster = cluster(2, 3, |settings| settings.checkup_every = Some(every)).await;

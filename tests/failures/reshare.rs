@@ -255,6 +255,20 @@ async fn node_with_an_empty_disk__should_get_its_share_again_and_sign() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn member_in_quarantine__should_neither_deal_nor_prove_and_get_a_share_all_the_same() {
+    let cluster = cluster(2, 3, |_| ()).await;
+    cluster.quarantine(1, "w").await.unwrap();
+    let request = cluster.reshare_request("w", &[ANY], 2, &[0, 1, 2]).unwrap();
+    assert_failure(cluster.node(1).unwrap().reshare(request).await, Code::WalletQuarantined, &[]);
+    // It is asked to deal or to prove in some of these, and others do.
+    for number in [0, 2, 0, 2] {
+        let certificate = cluster.reshare(number, "w", &[ANY], 2, &[0, 1, 2]).await.unwrap();
+        until_settled(&cluster).await;
+        assert_eq!(agreed(&cluster, "w").await, *certificate.record());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reshare__should_be_refused_where_it_cannot_be() {
     let mut cluster = cluster(2, 3, |_| ()).await;
     let request =

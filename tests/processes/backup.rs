@@ -30,7 +30,7 @@ async fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
 }
 
 /// A command that succeeds.
-async fn done(folder: &Path, args: &[&str]) -> String {
+pub(crate) async fn done(folder: &Path, args: &[&str]) -> String {
     let (code, said, complaint) = run(folder, args).await;
     assert_eq!(code, 0, "{args:?}: {complaint}");
     said
@@ -85,7 +85,7 @@ impl Load {
     }
 }
 
-async fn status(folder: &Path, name: &str) -> Value {
+pub(crate) async fn status(folder: &Path, name: &str) -> Value {
     serde_json::from_str(&done(folder, &["status", "-c", "quorate.toml", "-n", name, "--json"]).await).unwrap()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate::client::{Client, Options};
 use quorate::identity::{Algorithm, Existing, NodeIdentity, PeerList, Protection, RequestKey, RequestKeyFiles};
-use quorate::ids::NodeName;
+use quorate::ids::{NodeId, NodeName};
 use quorate::testing::NatsServer;
 use quorate::wire::native::{Health, NodeStatus};
 use tempfile::TempDir;
@@ -32,17 +32,22 @@ impl Files {
         let folder = tempfile::tempdir().unwrap();
         let peers = PeerList::generate(3).unwrap();
         peers.save(&folder.path().join("peers.json"), Existing::Keep).unwrap();
-        let identities = folder.path().join("identity");
-        std::fs::create_dir(&identities).unwrap();
-        for (name, id) in peers.nodes() {
-            let identity = NodeIdentity::generate(name.clone(), *id).unwrap();
-            identity.save(&identities, Protection::FileMode, Existing::Keep).unwrap();
-        }
+        std::fs::create_dir(folder.path().join("identity")).unwrap();
+        peers.nodes().iter().for_each(|node| save_identity(folder.path(), node));
         let initiator = RequestKey::generate(algorithm).unwrap();
         let name: NodeName = RequestKeyFiles::DEFAULT_INITIATOR.parse().unwrap();
         let files = RequestKeyFiles::initiator(folder.path(), &name);
         files.save(&initiator, Protection::FileMode, Existing::Keep).unwrap();
         Self { folder, peers, initiator }
+    }
+
+    /// Adds nodes, so that there are `count`.
+    pub(crate) fn grow(&mut self, count: u8) {
+        let (mut nodes, known) = (self.peers.nodes().to_vec(), self.peers.nodes().len());
+        nodes.extend(PeerList::generate(count).unwrap().nodes().iter().skip(known).cloned());
+        nodes.iter().skip(known).for_each(|node| save_identity(self.path(), node));
+        self.peers = PeerList::new(nodes).unwrap();
+        self.peers.save(&self.path().join("peers.json"), Existing::Replace).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -78,7 +83,12 @@ impl Files {
     }
 }
 
-/// Three nodes, of which two sign.
+fn save_identity(folder: &Path, (name, id): &(NodeName, NodeId)) {
+    let identity = NodeIdentity::generate(name.clone(), *id).unwrap();
+    identity.save(&folder.join("identity"), Protection::FileMode, Existing::Keep).unwrap();
+}
+
+/// Three nodes, of which two sign, unless it has grown.
 pub(crate) struct Cluster {
     pub(crate) server: NatsServer,
     pub(crate) files: Files,
@@ -130,6 +140,12 @@ impl Cluster {
         let program: Vec<&str> = within.map(String::as_str).chain([env!("CARGO_BIN_EXE_quorate")]).collect();
         let node = Node::start_by(self.files.path(), &format!("{name}.log"), &[program, args].concat()).await;
         self.nodes[number] = Some(node);
+    }
+
+    /// Adds nodes to the peer book, so that there are `count`. Those that run learn of it when they are started again.
+    pub(crate) fn grow(&mut self, count: u8) {
+        self.files.grow(count);
+        self.nodes.resize_with(usize::from(count), || None);
     }
 
     pub(crate) async fn kill_node(&mut self, number: usize) {

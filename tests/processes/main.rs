@@ -17,6 +17,7 @@
 //! | `soak` | works, and loses sessions | nothing is left of them |
 //! | `start` | single nodes, and `quorate cluster` | what an operator gets wrong, and starting |
 //! | `backup` | has a node that loses its disk | backups while it signs, restoring, sealing, other secrets |
+//! | `drill` | loses disks, grows, and is left by a wallet | a wallet keeps its keys, whoever holds them |
 //! | `protection` | a single node | who gets at its memory |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails should stop")]
 
@@ -26,6 +27,7 @@ mod client;
 mod cluster;
 mod contract;
 mod crashes;
+mod drill;
 mod elsewhere;
 mod guarded;
 mod kill_points;

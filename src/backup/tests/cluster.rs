@@ -6,8 +6,10 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::error::Code;
+use crate::ids::Generation;
 use crate::node::Backups;
 use crate::testing::{Cluster, HarnessError, PATIENCE, eventually};
+use crate::wallet::share_key;
 
 const WALLET: &str = "treasury";
 const SCHEMES: &[Scheme] = &[Scheme::Ed25519];
@@ -137,6 +139,53 @@ async fn stale_wallet__should_stay_in_quarantine() {
     for _ in 0..4 {
         cluster.sign(0, Scheme::Ed25519, WALLET).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wallet_reshared_since_its_backup__should_be_taken_over_from_others_and_its_old_share_erased() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = start(folder.path(), None).await;
+    let (wallet, threshold): (WalletId, _) = (WALLET.parse().unwrap(), Threshold::new(2, 3).unwrap());
+    for number in 0..3 {
+        cluster.lose(number).await.unwrap();
+    }
+    let planted = PlantedWallet::in_cluster(cluster.local(), &wallet, threshold, SCHEMES).await;
+    for number in 0..3 {
+        cluster.restart(number).await.unwrap();
+    }
+    cluster.until_ready().await.unwrap();
+    let made = back_up(&cluster, 2).await.unwrap();
+    for number in 0..3 {
+        cluster.lose(number).await.unwrap();
+    }
+    // Everybody knows of the reshare, this node too: nobody has to tell it.
+    let members: Vec<_> = (0..3).map(|number| cluster.local().args(number).unwrap()).collect();
+    let identities: Vec<_> = members.iter().map(|args| Arc::clone(&args.identity)).collect();
+    let peers = &members[0].peers;
+    let newer = planted.reshared(peers, &identities, &peers.committee(), threshold);
+    let old_share = share_key(&wallet, Scheme::Ed25519, Generation(0));
+    for number in [0, 1] {
+        let records = newer.records(identities[number].id()).delete(Family::Shares, old_share.clone());
+        let stored =
+            cluster.with_store(number, async |store| Ok(store.write(records, Durability::Synced).await.unwrap()));
+        stored.await.unwrap();
+    }
+    replace_disk(&cluster, 2, &made.path).await;
+    for number in 0..3 {
+        cluster.restart(number).await.unwrap();
+    }
+    cluster.until_ready().await.unwrap();
+    until_confirmed(&cluster, 2).await;
+    let known = cluster.node(2).unwrap().wallet(wallet.clone()).await.unwrap().unwrap();
+    assert_eq!(known.record(), newer.certificate.record());
+    assert_eq!(code(cluster.sign(2, Scheme::Ed25519, WALLET).await), Code::KeyNotFound, "it has to be dealt a share");
+    // The others sign without it, whomever the coordinator asks first.
+    for _ in 0..4 {
+        cluster.sign(0, Scheme::Ed25519, WALLET).await.unwrap();
+    }
+    cluster.lose(2).await.unwrap();
+    let erased = cluster.with_store(2, async |store| Ok(store.get(Family::Shares, old_share).await.unwrap().is_none()));
+    assert!(erased.await.unwrap(), "the old share is gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

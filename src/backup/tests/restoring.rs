@@ -1,7 +1,12 @@
 //! From a store to its backup and back.
 
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::wallet::{RESTORED_KEY, Restored, quarantine_key};
+use crate::checkup::LastCheckup;
+use crate::ids::Generation;
+use crate::reshare::some_reshare_notes;
+use crate::wallet::{Pending, RESTORED_KEY, Restored, orphan_key, quarantine_key, resharing_key, share_key};
 
 #[test]
 fn restore__should_bring_back_every_record_of_one_moment() {
@@ -63,6 +68,54 @@ fn differential_backups__should_bring_back_what_was_added_changed_and_removed() 
     assert_eq!(content(&stage.restore(&later.path).unwrap().0), third);
     assert_eq!(newest(&stage.settings.folder, &stage.settings.name).unwrap().path, later.path);
     assert_eq!(stage.verify(&full.path).unwrap().tally.wallets, 2);
+}
+
+#[test]
+fn backup__should_verify_and_restore_with_all_that_reshares_and_check_ups_leave_behind() {
+    let mut stage = Stage::new();
+    let first = stage.plant("first");
+    let committee = stage.peers.committee();
+    let reshare = |wallet: &PlantedWallet, stage: &Stage| {
+        wallet.reshared(&stage.peers, &stage.identities, &committee, Threshold::new(2, 3).unwrap())
+    };
+    let me = stage.identities[0].id();
+    // In force, with somebody who does not know of it; the next one pending; another one set aside.
+    let second = reshare(&first, &stage);
+    let (pending, aside) = (reshare(&second, &stage), reshare(&second, &stage));
+    let wallet = first.certificate.record().wallet.clone();
+    let old = share_key(&wallet, Scheme::Ed25519, Generation(0));
+    let held = |of: &PlantedWallet| {
+        let record = of.certificate.record();
+        let shares = of.shares[&me].iter().map(|(&scheme, share)| (scheme, share.to_secret_bytes().unwrap())).collect();
+        let everyone: BTreeSet<NodeId> = stage.identities.iter().map(|identity| identity.id()).collect();
+        Pending::new(record.session, [1; 32], record.encode().unwrap(), [2; 64], &shares)
+            .of_reshare(everyone.clone(), everyone, BTreeMap::new())
+            .encode()
+            .unwrap()
+    };
+    let left = second
+        .records(me)
+        .delete(Family::Shares, old)
+        .put(Family::Shares, resharing_key(&wallet), held(&pending))
+        .put(Family::Shares, orphan_key(&wallet, aside.certificate.record().session), held(&aside))
+        .put(Family::Results, [b"checkup\0", wallet.as_str().as_bytes()].concat(), {
+            LastCheckup { at_ms: 2, good_ms: Some(1) }.encode().unwrap()
+        });
+    stage.write(&left);
+    let [purging, notice] = some_reshare_notes(&wallet, stage.identities[2].id());
+    stage.write(&Batch::new().put(Family::Meta, purging.0, purging.1).put(Family::Meta, notice.0, notice.1));
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let verified = stage.verify(&made.path).unwrap();
+    assert_eq!((verified.tally.wallets, verified.tally.shares, verified.tally.missing), (2, 2, 0));
+    let (restored, _) = stage.restore(&made.path).unwrap();
+    assert_eq!(content(&restored), content(&stage.store));
+
+    // A member that was told of the reshare without its disk has no share. Of a new wallet, each member has one.
+    let new = share_key(&wallet, Scheme::Ed25519, Generation(1));
+    stage.write(&Batch::new().delete(Family::Shares, new));
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let verified = stage.verify(&made.path).unwrap();
+    assert_eq!((verified.tally.wallets, verified.tally.shares, verified.tally.missing), (2, 1, 1));
 }
 
 #[test]

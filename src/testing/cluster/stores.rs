@@ -14,7 +14,7 @@ use crate::storage::{
 };
 use crate::supervision::Address;
 use crate::testing::Silence;
-use crate::wallet::PENDING_PREFIX;
+use crate::wallet::{PENDING_PREFIX, QUARANTINE_PREFIX, Restored};
 
 /// How many computations each node of a harness runs at a time.
 pub(super) const POOL_WIDTH: usize = 2;
@@ -62,6 +62,18 @@ impl Cluster {
         // How the actor ended is what `close` said.
         let _ = joined.await;
         Ok(done?)
+    }
+
+    /// Marks a wallet of a running node as one that came out of a backup. It stays so: nobody is asked to confirm it before
+    /// the node starts again.
+    ///
+    /// # Errors
+    /// When the store does not take the mark.
+    pub async fn quarantine(&self, number: usize, wallet: &str) -> Result<(), HarnessError> {
+        let name = [QUARANTINE_PREFIX, wallet.as_bytes()].concat();
+        let mark = Restored { archive: [0; 16], made_ms: 0, restored_ms: 0 };
+        let mark = mark.encode().map_err(|error| HarnessError::Timeout(format!("a mark is written: {error}")))?;
+        Ok(self.store(number)?.write(Batch::new().put(Family::Meta, name, mark), Durability::Synced).await?)
     }
 
     /// The wallets with pending shares in a running node's store.
