@@ -166,9 +166,7 @@ async fn wallet_reshared_since_its_backup__should_be_taken_over_from_others_and_
     let old_share = share_key(&wallet, Scheme::Ed25519, Generation(0));
     for number in [0, 1] {
         let records = newer.records(identities[number].id()).delete(Family::Shares, old_share.clone());
-        let stored =
-            cluster.with_store(number, async |store| Ok(store.write(records, Durability::Synced).await.unwrap()));
-        stored.await.unwrap();
+        cluster.with_store(number, async |store| store.write(records, Durability::Synced).await).await.unwrap();
     }
     replace_disk(&cluster, 2, &made.path).await;
     for number in 0..3 {
@@ -184,7 +182,7 @@ async fn wallet_reshared_since_its_backup__should_be_taken_over_from_others_and_
         cluster.sign(0, Scheme::Ed25519, WALLET).await.unwrap();
     }
     cluster.lose(2).await.unwrap();
-    let erased = cluster.with_store(2, async |store| Ok(store.get(Family::Shares, old_share).await.unwrap().is_none()));
+    let erased = cluster.with_store(2, async |store| Ok(store.get(Family::Shares, old_share).await?.is_none()));
     assert!(erased.await.unwrap(), "the old share is gone");
 }
 
