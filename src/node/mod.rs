@@ -7,6 +7,7 @@
 //!       ├─ keygen           new wallets ─────────── session:<id>
 //!       ├─ signing          signatures ──────────── session:<id>
 //!       ├─ reshare          other committees ────── session:<id>
+//!       ├─ checkup          do all shares work? ─── session:<id>
 //!       ├─ transport        the broker ──────────── link:<peer>
 //!       ├─ gateway          the clients, where they come over a broker
 //!       ├─ health           health and metrics over HTTP
@@ -16,6 +17,7 @@
 
 mod actor;
 mod handle;
+mod parts;
 mod sealing;
 mod settings;
 #[cfg(test)]

@@ -28,6 +28,7 @@ async fn sealed_node__should_hold_nothing_of_its_store_until_it_is_unsealed() {
     cluster.node(0).unwrap().seal().await.unwrap();
     let to = cluster.addresses(0).unwrap().clone();
     assert!(to.storage.current().is_none() && to.signing.current().is_none() && to.pairing.current().is_none());
+    assert!(to.keygen.current().is_none() && to.reshare.current().is_none() && to.checkup.current().is_none());
     assert!(cluster.local().args(0).unwrap().storage.key.is_empty(), "nobody keeps the key");
     assert_eq!(code(cluster.sign(0, Scheme::Ed25519, "treasury").await), Code::Cancelled);
     cluster.node(0).unwrap().seal().await.unwrap();
@@ -42,6 +43,7 @@ async fn sealed_node__should_hold_nothing_of_its_store_until_it_is_unsealed() {
     assert!(matches!(refused, UnsealError::NotSealed), "{refused}");
     cluster.until_ready().await.unwrap();
     cluster.sign(0, Scheme::Ed25519, "treasury").await.unwrap();
+    cluster.reshare(0, "treasury", &[Scheme::Ed25519], 2, &[0, 1, 2]).await.unwrap();
 
     // It may as well be sealed from its start on, and end so.
     cluster.shutdown(0).await;

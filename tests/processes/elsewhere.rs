@@ -26,7 +26,7 @@ async fn request__should_be_answered_by_a_member_whichever_node_takes_it() {
     let key = hex::decode(&client.keygen(&made).await.unwrap().keys[0].public_key).unwrap();
     let [a, b, outside] = [0, 1, 2].map(|number| cluster.files.peers.nodes()[number].1);
     let request = ReshareRequest::builder(wallet.clone(), "to-two".parse().unwrap(), 2, &[a, b]);
-    client.reshare(&request.sign_with(initiator).unwrap()).await.unwrap();
+    client.reshare(&request.key_types(&[Scheme::Ed25519]).sign_with(initiator).unwrap()).await.unwrap();
 
     let sign = |wallet: &str, id: String| {
         let request = SignRequest::builder(Scheme::Ed25519, wallet.parse().unwrap(), id.parse().unwrap(), &DIGEST);
