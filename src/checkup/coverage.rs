@@ -34,9 +34,7 @@ impl Coverage {
     /// Who signs next: this node, as many others as can be that have not signed yet, and others to make the threshold.
     /// `None` when everybody has signed or failed; whoever cannot sign with the others now has failed.
     pub fn next(&mut self, view: &View) -> Option<Vec<Participant>> {
-        if self.open().next().is_none() {
-            return None;
-        }
+        self.open().next()?;
         let (mut first, sound): (Vec<_>, Vec<_>) =
             self.committee.iter().copied().partition(|member| !self.sound.contains(&member.node));
         first.extend(sound);

@@ -119,7 +119,7 @@ impl Relay {
         };
         match answer.map(Result::from) {
             Some(Err(refused)) if refused.code == Code::KeyNotFound => Asked::NotThere,
-            Some(answer) => Asked::Answered(answer.map_err(Failure::from)),
+            Some(answer) => Asked::Answered(answer),
             None => {
                 tracing::warn!(%node, "a request that was handed on has an answer that is none");
                 Asked::Away
