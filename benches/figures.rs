@@ -130,12 +130,15 @@ async fn cluster() {
     let started = Instant::now();
     tokio::time::timeout(setup_limit(3), cluster.until_complete()).await.unwrap().unwrap();
     println!("\ncluster of 3 in one process: pairs set up in {}", millis(started.elapsed()));
-    println!("  {:<34} {:>10} {:>10} {:>10} {:>14}", "one at a time", "p50", "p95", "p99", "CPU per node");
+    println!("CPU per node that takes part, and of it the engines, as they run there; the client's own is in it");
+    let columns = ["p50", "p95", "p99", "CPU", "engines", "the rest"].map(|column| format!("{column:>10}"));
+    println!("  {:<34} {}", "one at a time", columns.join(" "));
     keygens(&cluster).await;
     for scheme in Scheme::ALL {
         sequential(&cluster, scheme).await;
     }
-    println!("  {:<34} {:>10} {:>36}", format!("{} at a time", CONCURRENT.1), "per second", "CPU per node");
+    let columns = ["per second", "", "", "CPU", "engines", "the rest"].map(|column| format!("{column:>10}"));
+    println!("  {:<34} {}", format!("{} at a time", CONCURRENT.1), columns.join(" "));
     let cluster = Arc::new(cluster);
     for scheme in Scheme::ALL {
         concurrent(&cluster, scheme).await;
@@ -143,15 +146,35 @@ async fn cluster() {
     Arc::into_inner(cluster).unwrap().shutdown_all().await;
 }
 
-fn report(name: &str, mut times: Vec<Duration>, cpu: Duration, nodes: u32) {
+/// The CPU time that the process had used, and of it the engines, when something began.
+struct Used {
+    all: Duration,
+    engines: Duration,
+}
+
+impl Used {
+    fn now() -> Self {
+        Self { all: cpu(ClockId::ProcessCPUTime), engines: quorate::process::engines() }
+    }
+
+    /// What was used since, for each of the nodes and operations: in all, by the engines, by the rest.
+    fn since(&self, operations: usize, nodes: u32) -> String {
+        let shares = u32::try_from(operations).unwrap() * nodes;
+        let now = Self::now();
+        let (all, engines) = ((now.all - self.all) / shares, (now.engines - self.engines) / shares);
+        [all, engines, all - engines].map(|time| format!("{:>10}", millis(time))).join(" ")
+    }
+}
+
+fn report(name: &str, mut times: Vec<Duration>, used: &Used, nodes: u32) {
+    let used = used.since(times.len(), nodes);
     times.sort_unstable();
     let [p50, p95, p99] = [50, 95, 99].map(|percent| millis(percentile(&times, percent)));
-    let cpu = millis(cpu / u32::try_from(times.len()).unwrap() / nodes);
-    println!("  {name:<34} {p50:>10} {p95:>10} {p99:>10} {cpu:>14}");
+    println!("  {name:<34} {p50:>10} {p95:>10} {p99:>10} {used}");
 }
 
 async fn keygens(cluster: &LocalCluster) {
-    let before = cpu(ClockId::ProcessCPUTime);
+    let before = Used::now();
     let mut times = Vec::new();
     for number in 0..WALLETS {
         let wallet: WalletId = format!("wallet-{number}").parse().unwrap();
@@ -160,7 +183,7 @@ async fn keygens(cluster: &LocalCluster) {
         cluster.node(number % 3).unwrap().keygen(request).await.unwrap();
         times.push(begun.elapsed());
     }
-    report("keygen, three schemes", times, cpu(ClockId::ProcessCPUTime) - before, 3);
+    report("keygen, three schemes", times, &before, 3);
 }
 
 fn request(cluster: &LocalCluster, scheme: Scheme, name: &str) -> quorate::wire::request::SignRequest {
@@ -170,7 +193,7 @@ fn request(cluster: &LocalCluster, scheme: Scheme, name: &str) -> quorate::wire:
 }
 
 async fn sequential(cluster: &LocalCluster, scheme: Scheme) {
-    let before = cpu(ClockId::ProcessCPUTime);
+    let before = Used::now();
     let mut times = Vec::new();
     for number in 0..SEQUENTIAL {
         let request = request(cluster, scheme, &format!("{scheme}-{number}"));
@@ -178,12 +201,12 @@ async fn sequential(cluster: &LocalCluster, scheme: Scheme) {
         cluster.node(number % 3).unwrap().sign(request).await.unwrap();
         times.push(begun.elapsed());
     }
-    report(&format!("sign {scheme}"), times, cpu(ClockId::ProcessCPUTime) - before, 2);
+    report(&format!("sign {scheme}"), times, &before, 2);
 }
 
 async fn concurrent(cluster: &Arc<LocalCluster>, scheme: Scheme) {
     let (operations, at_a_time) = CONCURRENT;
-    let before = cpu(ClockId::ProcessCPUTime);
+    let before = Used::now();
     let begun = Instant::now();
     let mut workers = JoinSet::new();
     for worker in 0..at_a_time {
@@ -199,6 +222,6 @@ async fn concurrent(cluster: &Arc<LocalCluster>, scheme: Scheme) {
         done.unwrap();
     }
     let rate = operations as f64 / begun.elapsed().as_secs_f64();
-    let cpu = millis((cpu(ClockId::ProcessCPUTime) - before) / u32::try_from(operations).unwrap() / 2);
-    println!("  {:<34} {rate:>10.0} {cpu:>36}", format!("sign {scheme}"));
+    let used = before.since(operations, 2);
+    println!("  {:<34} {rate:>10.0} {:>10} {:>10} {used}", format!("sign {scheme}"), "", "");
 }

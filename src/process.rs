@@ -1,17 +1,41 @@
 //! What processes have used, as Linux counts it. On other systems nothing is known.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::wire::native::ProcessReport;
 
+/// The CPU time of the engines so far, in nanoseconds.
+static ENGINES: AtomicU64 = AtomicU64::new(0);
+
 /// What this process has used.
 #[must_use]
 pub fn of_this() -> Option<ProcessReport> {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    let cpu = Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
-    report("self", cpu.as_secs_f64())
+    report("self", cpu(ClockId::ProcessCPUTime).as_secs_f64())
+}
+
+/// How much of this process's CPU time its engines have used: the threshold cryptography itself, without the actors, links
+/// and storage around it.
+#[must_use]
+pub fn engines() -> Duration {
+    Duration::from_nanos(ENGINES.load(Ordering::Relaxed))
+}
+
+/// Counts the CPU time of `work` as an engine's.
+pub(crate) fn as_engine<T>(work: impl FnOnce() -> T) -> T {
+    let before = cpu(ClockId::ThreadCPUTime);
+    let result = work();
+    let used = cpu(ClockId::ThreadCPUTime).saturating_sub(before);
+    ENGINES.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    result
+}
+
+/// CPU time so far: of this thread, or of the process.
+fn cpu(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// What another process on this machine has used.
@@ -50,6 +74,18 @@ mod tests {
         assert_eq!(kibibytes(status, "VmRSS:"), Some(10_485_760));
         assert_eq!(kibibytes(status, "VmSwap:"), None);
         assert_eq!(kibibytes("VmRSS: many kB\n", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn engines__should_be_counted_by_what_they_compute() {
+        let before = engines();
+        let spent = as_engine(|| {
+            let begun = cpu(ClockId::ThreadCPUTime);
+            while cpu(ClockId::ThreadCPUTime) - begun < Duration::from_millis(5) {}
+            cpu(ClockId::ThreadCPUTime) - begun
+        });
+        // Other tests compute meanwhile.
+        assert!(engines() - before >= spent);
     }
 
     #[test]

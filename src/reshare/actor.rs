@@ -7,7 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 
 use super::args::ReshareArgs;
 use super::proving::Proving;
-use super::run::{Phase, Run, Waiter, answer};
+use super::run::{Cause, Phase, Run, Waiter, answer};
 use super::settling::Unsettled;
 use super::telling::Notices;
 use super::work::{TaskDone, Work};
@@ -204,10 +204,10 @@ impl Actor for ReshareActor {
         let me = state.args.identity.id();
         if state.proofs.supervises(&event) {
             if let Some(sheet) = state.proofs.gone(event).await {
-                state.proof_failed(&myself, sheet.hash, Code::Internal, [me].into());
+                state.proof_failed(&myself, sheet.hash, (Code::Internal, [me].into()));
             }
         } else if let Some(sheet) = state.dealings.gone(event).await {
-            state.fail(&myself, sheet.hash, Code::Internal, [me].into());
+            state.fail(&myself, sheet.hash, (Code::Internal, [me].into()));
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl ReshareState {
                     && self.run_of(session).is_some_and(|(_, run)| run.phase != Phase::Session && run.concerns(from))
                 {
                     let culprits = culprits.iter().copied().take(MAX_LISTED_NODES).collect();
-                    self.fail(myself, session, *code, culprits);
+                    self.fail(myself, session, Cause { code: *code, culprits, said_by: Some(from) });
                     return;
                 }
                 self.dealings.route(session, from, body, credit);
@@ -306,7 +306,7 @@ impl ReshareState {
                 let is_missed = |run: &&Run| run.is_gathering() && awaited(run);
                 let waiting: Vec<SheetHash> = self.runs.values().filter(is_missed).map(|run| run.sheet.hash).collect();
                 for session in waiting {
-                    self.fail(myself, session, Code::PeerUnavailable, [*peer].into());
+                    self.fail(myself, session, (Code::PeerUnavailable, [*peer].into()));
                 }
             }
             PeerEvent::Up { peer, .. } => {
@@ -356,7 +356,7 @@ impl ReshareState {
                 {
                     let missing = run.commit.missing();
                     let awaited = if missing.is_empty() { run.prover().into_iter().collect() } else { missing };
-                    self.fail(myself, session, Code::SessionTimeout, awaited);
+                    self.fail(myself, session, (Code::SessionTimeout, awaited));
                 }
             }
             Work::Provable { from, session, result } => self.provable(myself, from, session, result).await,

@@ -8,7 +8,7 @@ use ractor::ActorRef;
 use super::Reshared;
 use super::actor::{ReshareMsg, ReshareState};
 use super::adopting::Adopted;
-use super::run::{Held, Phase, Run, answer};
+use super::run::{Cause, Held, Phase, Run, answer};
 use super::work::Work;
 use crate::error::{Code, Failure};
 use crate::halting::{self, Place};
@@ -42,9 +42,8 @@ impl ReshareState {
                 });
             }
             Outcome::Aborted(aborted) => {
-                let (code, culprits) = (aborted.code, aborted.culprits.clone());
-                self.last_abort = Some(aborted);
-                self.fail(myself, session, code, culprits);
+                self.last_abort = Some(aborted.clone());
+                self.fail(myself, session, aborted);
             }
         }
     }
@@ -73,7 +72,7 @@ impl ReshareState {
                 // Nothing was written, so nothing is left to settle.
                 run.phase = Phase::Session;
                 self.dealings.post().abort(&sheet, code, &BTreeSet::new(), 0);
-                self.fail(myself, session, code, [me].into());
+                self.fail(myself, session, (code, [me].into()));
             }
         }
     }
@@ -113,7 +112,7 @@ impl ReshareState {
         if culprits.is_empty() {
             self.prove(myself, wallet, own, signatures, &[]);
         } else {
-            self.fail(myself, session, Code::ProtocolViolation, culprits);
+            self.fail(myself, session, (Code::ProtocolViolation, culprits));
         }
     }
 
@@ -146,7 +145,7 @@ impl ReshareState {
             }
             // It deals keys of a generation that is gone.
             Some(of_run) if adopted.notice.is_some() => {
-                self.fail(myself, of_run, Code::ReshareInProgress, BTreeSet::new());
+                self.fail(myself, of_run, (Code::ReshareInProgress, BTreeSet::new()));
             }
             _ => {}
         }
@@ -190,13 +189,8 @@ impl ReshareState {
     }
 
     /// A run ends without a certificate. Its clients are told; what is durable already stays, to be settled.
-    pub(super) fn fail(
-        &mut self,
-        myself: &ActorRef<ReshareMsg>,
-        session: SheetHash,
-        code: Code,
-        culprits: BTreeSet<NodeId>,
-    ) {
+    pub(super) fn fail(&mut self, myself: &ActorRef<ReshareMsg>, session: SheetHash, cause: impl Into<Cause>) {
+        let Cause { code, culprits, said_by } = cause.into();
         let me = self.args.identity.id();
         let Some((wallet, run)) = self.run_of(session) else { return };
         let doing = run.phase.name();
@@ -238,7 +232,8 @@ impl ReshareState {
         tracing::warn!(%wallet, %session, %code, ?culprits, "reshare failed");
         // For its client, a reshare that another one took the place of is one that came second.
         let code = if code == Code::Superseded { Code::ReshareInProgress } else { code };
-        let reason = format!("the reshare failed while it was {doing}");
+        let said = said_by.map_or_else(String::new, |peer| format!(", as node {peer} says"));
+        let reason = format!("the reshare failed while it was {doing}{said}");
         answer(waiters, &Err(Failure { code, reason, culprits }));
     }
 }

@@ -9,7 +9,7 @@ use serde_bytes::ByteArray;
 
 use super::actor::{ReshareMsg, ReshareState};
 use super::args::ReshareArgs;
-use super::run::Held;
+use super::run::{Cause, Held};
 use super::work::{Provable, Work};
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, PartyIndex, Scheme, SheetHash, WalletId};
@@ -55,7 +55,7 @@ impl ReshareState {
             Ok(sheets) => sheets,
             Err(failure) => {
                 tracing::warn!(%wallet, %failure, "the keys of a reshare cannot be proved now");
-                self.not_proved(myself, &wallet, own.session, failure.code, failure.culprits);
+                self.not_proved(myself, &wallet, own.session, (failure.code, failure.culprits).into());
                 return;
             }
         };
@@ -144,7 +144,7 @@ impl ReshareState {
             tracing::info!(peer = %from, %session, %code, "a proof does not begin");
             if from == me {
                 self.proofs.ended(session);
-                self.proof_failed(myself, session, code, [me].into());
+                self.proof_failed(myself, session, (code, [me].into()));
             } else {
                 self.proofs.post().refuse(from, session, code);
             }
@@ -176,9 +176,8 @@ impl ReshareState {
                 }
             }
             Outcome::Aborted(aborted) => {
-                let (code, culprits) = (aborted.code, aborted.culprits.clone());
-                self.last_abort = Some(aborted);
-                self.proof_failed(myself, session, code, culprits);
+                self.last_abort = Some(aborted.clone());
+                self.proof_failed(myself, session, aborted);
             }
         }
     }
@@ -208,50 +207,39 @@ impl ReshareState {
                 if let Some(proving) = self.proving.get_mut(wallet) {
                     proving.certifying = false;
                 }
-                self.not_proved(myself, wallet, session, code, BTreeSet::new());
+                self.not_proved(myself, wallet, session, (code, BTreeSet::new()).into());
             }
         }
     }
 
     /// A session that proves a key ended without a proof.
-    pub(super) fn proof_failed(
-        &mut self,
-        myself: &ActorRef<ReshareMsg>,
-        session: SheetHash,
-        code: Code,
-        culprits: BTreeSet<NodeId>,
-    ) {
+    pub(super) fn proof_failed(&mut self, myself: &ActorRef<ReshareMsg>, session: SheetHash, cause: impl Into<Cause>) {
         let of_session = |(_, proving): &(&WalletId, &Proving)| proving.open.contains_key(&session);
         let Some((wallet, proving)) = self.proving.iter().find(of_session) else { return };
         let (wallet, reshare) = (wallet.clone(), proving.own.session);
-        self.not_proved(myself, &wallet, reshare, code, culprits);
+        self.not_proved(myself, &wallet, reshare, cause.into());
     }
 
     /// A reshare could not be proved this time.
-    fn not_proved(
-        &mut self,
-        myself: &ActorRef<ReshareMsg>,
-        wallet: &WalletId,
-        reshare: SheetHash,
-        code: Code,
-        culprits: BTreeSet<NodeId>,
-    ) {
+    fn not_proved(&mut self, myself: &ActorRef<ReshareMsg>, wallet: &WalletId, reshare: SheetHash, cause: Cause) {
+        let code = cause.code;
         let proving = self.stop_proving(wallet, code);
         if let Some((_, run)) = self.run_of(reshare) {
             // One that may not use the wallet yet proves nothing; the others can.
             if code == Code::WalletQuarantined
-                && !culprits.is_subset(&run.without)
+                && !cause.culprits.is_subset(&run.without)
                 && let Some(Proving { own, signatures, .. }) = proving
             {
-                run.without.extend(culprits);
+                run.without.extend(cause.culprits);
                 let without: Vec<NodeId> = run.without.iter().copied().collect();
                 self.prove(myself, wallet.clone(), own, signatures, &without);
             } else {
-                self.fail(myself, reshare, code, culprits);
+                self.fail(myself, reshare, cause);
             }
         } else if let Some(unsettled) = self.unsettled.get_mut(wallet) {
             // The next attempt does without those; if that leaves too few, with everybody again.
-            unsettled.without = if unsettled.without.is_empty() { culprits.into_iter().collect() } else { Vec::new() };
+            unsettled.without =
+                if unsettled.without.is_empty() { cause.culprits.into_iter().collect() } else { Vec::new() };
             self.not_settled(wallet, code);
         }
     }

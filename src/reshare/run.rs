@@ -7,9 +7,9 @@ use ractor::RpcReplyPort;
 
 use super::Reshared;
 use super::prepare::Prepared;
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::ids::{NodeId, Scheme, SheetHash};
-use crate::session::SheetContext;
+use crate::session::{Aborted, SheetContext};
 use crate::wallet::{Commit, Pending, WalletRecord};
 use crate::wire::sheet::Task;
 
@@ -108,5 +108,27 @@ pub(super) fn answer(waiters: Vec<Waiter>, answer: &Result<Reshared, Failure>) {
     for waiter in waiters {
         // A client that no longer waits finds the wallet reshared when it asks again.
         let _ = waiter.send(answer.clone());
+    }
+}
+
+/// Why a run ends.
+pub(super) struct Cause {
+    pub code: Code,
+    /// Who is to blame.
+    pub culprits: BTreeSet<NodeId>,
+    /// The peer that says so, where this node only hears of it.
+    pub said_by: Option<NodeId>,
+}
+
+impl From<(Code, BTreeSet<NodeId>)> for Cause {
+    /// What this node has found itself.
+    fn from((code, culprits): (Code, BTreeSet<NodeId>)) -> Self {
+        Self { code, culprits, said_by: None }
+    }
+}
+
+impl From<Aborted> for Cause {
+    fn from(aborted: Aborted) -> Self {
+        Self { code: aborted.code, culprits: aborted.culprits, said_by: aborted.reported_by }
     }
 }

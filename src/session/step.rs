@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{NodeId, PartyIndex};
+use crate::process::as_engine;
 use crate::protocol::{Abort, Dropped, Outgoing, Party, Recipient};
 use crate::secret::SecretBuffer;
 use crate::session::SheetContext;
@@ -115,7 +116,7 @@ impl Seat {
     /// Runs the engine's first step.
     pub fn start<O>(&self, party: &mut dyn Party<Output = O>) -> Stepped<O> {
         let mut stepped = Stepped { send: Vec::new(), dropped: Vec::new(), end: None };
-        self.absorb(party.start(), &mut stepped);
+        self.absorb(as_engine(|| party.start()), &mut stepped);
         stepped
     }
 
@@ -127,7 +128,7 @@ impl Seat {
                 break;
             }
             match self.admit(&message) {
-                Ok(index) => match party.receive(index, message.round, &message.payload) {
+                Ok(index) => match as_engine(|| party.receive(index, message.round, &message.payload)) {
                     Ok(progress) => {
                         if let Some(reason) = progress.dropped {
                             stepped.dropped.push((message.from, reason.into()));

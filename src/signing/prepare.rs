@@ -17,6 +17,7 @@ use crate::ids::{ClusterId, Generation, NodeId, PartyIndex, Scheme, SheetHash, W
 use crate::keys::Signature;
 use crate::pairing::{PairingMsg, pair_states};
 use crate::policy::Policy;
+use crate::process::as_engine;
 use crate::protocol::derivation::{Derived, derive};
 use crate::protocol::ecdsa_signing::EcdsaSigning;
 use crate::protocol::frost_signing::FrostSigning;
@@ -345,18 +346,22 @@ impl Desk {
         // Shares of different generations must never meet in a session.
         check_against_record(&sheet.sheet, prepared.certificate.record(), self.args.identity.id())?;
         let is_ecdsa = prepared.request.scheme() == Scheme::Ecdsa;
-        let pairs = match is_ecdsa {
-            true => Some(pair_states(&self.args.pairing, &sheet, self.args.identity.id(), self.args.deadline).await?),
-            false => None,
+        let pairs = if is_ecdsa {
+            Some(pair_states(&self.args.pairing, &sheet, self.args.identity.id(), self.args.deadline).await?)
+        } else {
+            None
         };
         let (identity, peers) = (Arc::clone(&self.args.identity), Arc::clone(&self.args.peers));
         let build = move || {
             let me = sheet.sheet.index_of(identity.id()).ok_or(Code::Internal)?;
             let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
-            let (party, share_round): (Box<dyn Party<Output = Signature>>, _) = match pairs {
-                Some(pairs) => (Box::new(ecdsa_party(&context, &prepared, pairs)?), EcdsaSigning::SHARE_ROUND),
-                None => (Box::new(frost_party(context, &prepared)?), FrostSigning::SHARE_ROUND),
-            };
+            let built = as_engine(|| -> Result<(Box<dyn Party<Output = Signature>>, _), Code> {
+                Ok(match pairs {
+                    Some(pairs) => (Box::new(ecdsa_party(&context, &prepared, pairs)?), EcdsaSigning::SHARE_ROUND),
+                    None => (Box::new(frost_party(context, &prepared)?), FrostSigning::SHARE_ROUND),
+                })
+            });
+            let (party, share_round) = built?;
             let engine = Engine::started(party, &sheet, &identity, &peers).ok_or(Code::Internal)?;
             Ok((engine, share_round))
         };
