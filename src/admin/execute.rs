@@ -79,7 +79,8 @@ impl Executor {
     }
 
     async fn seal(&self) -> Result<Done, Refused> {
-        self.node.call(SEAL, NodeMsg::Seal).await.map_err(unanswered)?;
+        let sealed = self.node.call(SEAL, NodeMsg::Seal).await.map_err(unanswered)?;
+        sealed.map_err(|error| Refused { code: error.code(), problem: error.to_string() })?;
         Ok(Done::Sealed)
     }
 

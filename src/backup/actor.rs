@@ -8,7 +8,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::{BackupError, BackupSettings, Made, Wanted, create, list};
+use super::create::Begun;
+use super::{BackupError, BackupSettings, Made, Wanted, list};
 use crate::clock::Clock;
 use crate::error::Code;
 use crate::storage::StorageHandle;
@@ -192,13 +193,11 @@ impl BackupState {
 
     fn begin(&mut self, myself: &ActorRef<BackupMsg>, wanted: Wanted) {
         self.seen.running = true;
-        let BackupArgs { settings, storage, clock, .. } = self.args.clone();
-        let stop = Arc::clone(&self.stop);
+        let (args, stop) = (self.args.clone(), Arc::clone(&self.stop));
         beside(myself, async move {
             let begun = Instant::now();
-            let now_ms = clock.now_ms();
-            let job = storage.export(move |export| create(export, &settings, wanted, now_ms, &stop));
-            let outcome = job.await.map_err(BackupError::Storage).and_then(|made| made).map_err(NotMade::from);
+            let now_ms = args.clock.now_ms();
+            let outcome = make(args, wanted, now_ms, stop).await.map_err(NotMade::from);
             JobDone { outcome, took: begun.elapsed() }
         });
     }
@@ -231,6 +230,27 @@ impl BackupState {
     fn snapshot(&self) -> BackupSnapshot {
         BackupSnapshot { age: self.age(), ..self.seen.clone() }
     }
+}
+
+/// Makes one. The store is held only for as long as it is read: whatever waits for the hash of a passphrase, or for what is
+/// written to be durable, waits without it.
+async fn make(
+    BackupArgs { settings, storage, .. }: BackupArgs,
+    wanted: Wanted,
+    now_ms: u64,
+    stop: Arc<AtomicBool>,
+) -> Result<Made, BackupError> {
+    let (of_begun, keep) = (Arc::clone(&settings), settings.keep);
+    let begun = on_disk(move || Begun::new(&of_begun, wanted, now_ms)).await?;
+    let written = storage.export(move |export| begun.write(export, &settings, &stop)).await??;
+    on_disk(move || written.finish(keep)).await
+}
+
+/// Does what waits for the disk where it holds nobody up.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    spawn_blocking(work).await.unwrap_or(Err(BackupError::Interrupted))
 }
 
 impl Drop for BackupState {

@@ -1,10 +1,13 @@
 //! Makes one backup: decides what kind, writes it, and clears away what is too old.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::folder::BackupFolder;
+use age::stream::StreamWriter;
+
+use super::folder::{BackupFolder, Unfinished};
 use super::frame::{ArchiveId, Head, MAX_FILE_BYTES, RECORD_HEAD_BYTES, StateHash};
 use super::manifest::{Entry, Manifest, Since, entry};
 use super::names::BackupName;
@@ -91,6 +94,29 @@ impl Base {
     }
 }
 
+/// A backup that is about to be made: its folder is locked, and its file begun. Nothing of the store is held for it.
+pub(super) struct Begun {
+    // Dropped in this order: whoever locks the folder next finds nothing unfinished.
+    file: Unfinished,
+    sink: StreamWriter<BufWriter<File>>,
+    folder: BackupFolder,
+    /// What it may rest on.
+    base: Option<Base>,
+    now_ms: u64,
+}
+
+/// A backup that holds all that it is to hold, and is not in its place yet. The store is not needed any more.
+pub(super) struct Written {
+    // Dropped in this order: whoever locks the folder next finds nothing unfinished.
+    file: Unfinished,
+    folder: BackupFolder,
+    name: BackupName,
+    /// Of a full one.
+    manifest: Option<Manifest>,
+    records: u64,
+    bytes: u64,
+}
+
 /// Makes a backup of one moment of a store. It is in its place, durable, when this returns. `stop` ends it early: nothing
 /// is left then.
 ///
@@ -103,38 +129,56 @@ pub fn create(
     now_ms: u64,
     stop: &AtomicBool,
 ) -> Result<Made, BackupError> {
-    let folder = BackupFolder::acquire(&settings.folder, &settings.name)?;
-    let seal = (settings.seal)()?;
-    let listed = folder.list()?;
-    let last_ms = listed.iter().map(|found| found.name.made_ms().max(found.name.full_ms)).max();
-    // Names order backups also where the clock was set back.
-    let now_ms = last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1)));
+    Begun::new(settings, wanted, now_ms)?.write(export, settings, stop)?.finish(settings.keep)
+}
 
-    let newest = listed.iter().rev().find(|found| found.is_full).map(|found| found.name);
-    let resting = listed.iter().filter(|found| !found.is_full && Some(found.name.full_ms) == newest.map(|n| n.full_ms));
-    let may_rest = wanted == Wanted::Smaller && resting.count() < MAX_DIFFERENTIALS;
-    let base = newest
-        .filter(|_| may_rest)
-        .and_then(|name| Manifest::load(&folder.manifest_of(name)).map(|manifest| Base { name, manifest }));
-    let survey = survey(export, base.as_ref(), stop)?;
-    let base = base.filter(|base| survey.differential_bytes.saturating_mul(2) <= base.manifest.bytes);
+impl Begun {
+    /// Locks the folder, and looks what the backup may rest on. With a passphrase, this takes as long as its hash.
+    pub(super) fn new(settings: &BackupSettings, wanted: Wanted, now_ms: u64) -> Result<Self, BackupError> {
+        let folder = BackupFolder::acquire(&settings.folder, &settings.name)?;
+        let seal = (settings.seal)()?;
+        let listed = folder.list()?;
+        let last_ms = listed.iter().map(|found| found.name.made_ms().max(found.name.full_ms)).max();
+        // Names order backups also where the clock was set back.
+        let now_ms = last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1)));
+        let newest = listed.iter().rev().find(|found| found.is_full).map(|found| found.name);
+        let resting =
+            listed.iter().filter(|found| !found.is_full && Some(found.name.full_ms) == newest.map(|n| n.full_ms));
+        let may_rest = wanted == Wanted::Smaller && resting.count() < MAX_DIFFERENTIALS;
+        let base = newest
+            .filter(|_| may_rest)
+            .and_then(|name| Manifest::load(&folder.manifest_of(name)).map(|manifest| Base { name, manifest }));
+        let file = folder.begin(folder.file_of(BackupName { full_ms: now_ms, differential_ms: None }))?;
+        let copy = file.file().try_clone().map_err(BackupError::writing(file.path()))?;
+        let sink = seal.wrap(BufWriter::new(copy), file.path())?;
+        Ok(Self { file, sink, folder, base, now_ms })
+    }
 
-    let name = match &base {
-        None => BackupName { full_ms: now_ms, differential_ms: None },
-        Some(base) => BackupName { differential_ms: Some(now_ms), ..base.name },
-    };
-    let head = Head {
-        cluster: settings.owner.cluster.clone(),
-        node: settings.owner.node,
-        name: settings.name.clone(),
-        archive: new_id()?,
-        created_ms: now_ms,
-        base: base.as_ref().map(|base| base.manifest.archive),
-        state: survey.state.finish().into(),
-    };
-    let path = folder.file_of(name);
-    let (records, content_bytes, bytes) = folder.put(&path, |file| {
-        let sink = seal.wrap(BufWriter::new(file), &path)?;
+    /// Writes it.
+    pub(super) fn write(
+        self,
+        export: &Export<'_>,
+        settings: &BackupSettings,
+        stop: &AtomicBool,
+    ) -> Result<Written, BackupError> {
+        let Self { mut file, sink, folder, base, now_ms } = self;
+        let survey = survey(export, base.as_ref(), stop)?;
+        let base = base.filter(|base| survey.differential_bytes.saturating_mul(2) <= base.manifest.bytes);
+        let name = match &base {
+            None => BackupName { full_ms: now_ms, differential_ms: None },
+            Some(base) => BackupName { differential_ms: Some(now_ms), ..base.name },
+        };
+        let head = Head {
+            cluster: settings.owner.cluster.clone(),
+            node: settings.owner.node,
+            name: settings.name.clone(),
+            archive: new_id()?,
+            created_ms: now_ms,
+            base: base.as_ref().map(|base| base.manifest.archive),
+            state: survey.state.finish().into(),
+        };
+        let path = folder.file_of(name);
+        file.is_for(path.clone());
         let mut archive = ArchiveWriter::begin(sink, &head).map_err(BackupError::writing(&path))?;
         for file in &settings.files {
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -162,16 +206,27 @@ pub fn create(
             Ok((content_bytes, file.get_ref().metadata()?.len()))
         };
         let (content_bytes, bytes) = finish().map_err(BackupError::writing(&path))?;
-        Ok((records, content_bytes, bytes))
-    })?;
-    if base.is_none() {
-        // Without it, as after a crash right here, the next backup is a full one.
-        let manifest = Manifest::new(head.archive, content_bytes, survey.entries);
-        let path = folder.manifest_of(name);
-        folder.put(&path, |file| manifest.write(file, &path))?;
+        let manifest = base.is_none().then(|| Manifest::new(head.archive, content_bytes, survey.entries));
+        Ok(Written { file, folder, name, manifest, records, bytes })
     }
-    let removed = folder.retain(settings.keep)?;
-    Ok(Made { path, is_full: base.is_none(), made_ms: now_ms, records, bytes, removed })
+}
+
+impl Written {
+    /// Puts it in its place, and clears away what is too old: `keep` full ones stay.
+    pub(super) fn finish(self, keep: usize) -> Result<Made, BackupError> {
+        let Self { file, folder, name, manifest, records, bytes } = self;
+        folder.place(&file)?;
+        if let Some(manifest) = &manifest {
+            // Without it, as after a crash right here, the next backup is a full one.
+            let mut file = folder.begin(folder.manifest_of(name))?;
+            let path = file.path().to_owned();
+            manifest.write(file.file_mut(), &path)?;
+            folder.place(&file)?;
+        }
+        let removed = folder.retain(keep)?;
+        let path = file.path().to_owned();
+        Ok(Made { path, is_full: manifest.is_some(), made_ms: name.made_ms(), records, bytes, removed })
+    }
 }
 
 /// Looks at every record without opening it.

@@ -52,16 +52,51 @@ pub fn newest(folder: &Path, node: &NodeName) -> Result<Listed, BackupError> {
 }
 
 /// The folder, while a backup is made in it: nobody else makes one of this node there.
-pub(super) struct BackupFolder<'a> {
-    path: &'a Path,
-    node: &'a NodeName,
+pub(super) struct BackupFolder {
+    path: PathBuf,
+    node: NodeName,
     _lock: File,
 }
 
-impl<'a> BackupFolder<'a> {
+/// A file that is being written beside its place. Dropped before it is put there, it goes.
+pub(super) struct Unfinished {
+    file: File,
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// Where it will be.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// It goes to another place.
+    pub(super) fn is_for(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    pub(super) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) const fn file_mut(&mut self) -> &mut File {
+        &mut self.file
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Room for others on a full disk. What cannot be removed now goes before the next backup; what is in its place has
+        // this name no more.
+        drop(fs::remove_file(&self.beside));
+    }
+}
+
+impl BackupFolder {
     /// Locks the folder, and clears away what was never finished. A folder that is not there is not made: it may be a
     /// disk that is not mounted.
-    pub(super) fn acquire(path: &'a Path, node: &'a NodeName) -> Result<Self, BackupError> {
+    pub(super) fn acquire(path: &Path, node: &NodeName) -> Result<Self, BackupError> {
         let lock_file = path.join(format!(".{node}.lock"));
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
@@ -71,15 +106,15 @@ impl<'a> BackupFolder<'a> {
             Err(TryLockError::WouldBlock) => return Err(BackupError::Busy { folder: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(BackupError::writing(&lock_file)(error)),
         }
-        let folder = Self { path, node, _lock: lock };
+        let folder = Self { path: path.to_owned(), node: node.clone(), _lock: lock };
         folder.clear_unfinished()?;
         Ok(folder)
     }
 
     fn clear_unfinished(&self) -> Result<(), BackupError> {
-        for file in fs::read_dir(self.path).map_err(BackupError::reading(self.path))? {
-            let file = file.map_err(BackupError::reading(self.path))?;
-            if file.file_name().to_str().is_some_and(|name| is_unfinished(self.node, name)) {
+        for file in fs::read_dir(&self.path).map_err(BackupError::reading(&self.path))? {
+            let file = file.map_err(BackupError::reading(&self.path))?;
+            if file.file_name().to_str().is_some_and(|name| is_unfinished(&self.node, name)) {
                 remove(&file.path())?;
             }
         }
@@ -87,39 +122,33 @@ impl<'a> BackupFolder<'a> {
     }
 
     pub(super) fn list(&self) -> Result<Vec<Listed>, BackupError> {
-        list(self.path, self.node)
+        list(&self.path, &self.node)
     }
 
     pub(super) fn file_of(&self, name: BackupName) -> PathBuf {
-        self.path.join(name.file(self.node))
+        self.path.join(name.file(&self.node))
     }
 
     pub(super) fn manifest_of(&self, name: BackupName) -> PathBuf {
-        self.path.join(name.manifest(self.node))
+        self.path.join(name.manifest(&self.node))
     }
 
-    /// Has a file written beside its place, and puts it there when it is durable: it is there whole or not at all.
-    pub(super) fn put<T>(
-        &self,
-        path: &Path,
-        write: impl FnOnce(&mut File) -> Result<T, BackupError>,
-    ) -> Result<T, BackupError> {
+    /// Begins a file, beside its place.
+    pub(super) fn begin(&self, path: PathBuf) -> Result<Unfinished, BackupError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let beside = path.with_file_name(unfinished(name));
-        let place = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(0o600);
-            let mut file = options.open(&beside).map_err(BackupError::writing(&beside))?;
-            let written = write(&mut file)?;
-            file.sync_all().map_err(BackupError::writing(&beside))?;
-            fs::rename(&beside, path).map_err(BackupError::writing(path))?;
-            self.sync()?;
-            Ok(written)
-        };
-        place().inspect_err(|_| {
-            // Room for others on a full disk. What cannot be removed now goes before the next backup.
-            drop(fs::remove_file(&beside));
-        })
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let file = options.open(&beside).map_err(BackupError::writing(&beside))?;
+        Ok(Unfinished { file, beside, path })
+    }
+
+    /// Puts a file in its place when it is durable: it is there whole or not at all.
+    pub(super) fn place(&self, finished: &Unfinished) -> Result<(), BackupError> {
+        let Unfinished { file, beside, path } = finished;
+        file.sync_all().map_err(BackupError::writing(beside))?;
+        fs::rename(beside, path).map_err(BackupError::writing(path))?;
+        self.sync()
     }
 
     /// Keeps the `keep` newest full backups with what rests on them; the others go, with their manifests.
@@ -142,8 +171,8 @@ impl<'a> BackupFolder<'a> {
     }
 
     fn sync(&self) -> Result<(), BackupError> {
-        let synced = File::open(self.path).and_then(|folder| folder.sync_all());
-        synced.map_err(BackupError::writing(self.path))
+        let synced = File::open(&self.path).and_then(|folder| folder.sync_all());
+        synced.map_err(BackupError::writing(&self.path))
     }
 }
 

@@ -254,7 +254,9 @@ impl KeygenArgs {
             Err(error) => {
                 tracing::error!(%error, "failed to store new shares");
                 // A write without an answer may take effect all the same, also later. Until the store says, this task does
-                // not end, so that the node never claims to hold no share while it may.
+                // not end, so that the node never claims to hold no share while it may. It waits without the shares: the
+                // store may be closed for good because the node is sealed.
+                drop((pending, shares, output));
                 let stored = self.storage.settled(Family::Shares, pending_key(wallet), self.resolve_every).await;
                 let stored = stored.and_then(|bytes| Pending::decode(bytes.expose()).ok());
                 stored.filter(|stored| stored.session == sheet.hash).ok_or(error.code())

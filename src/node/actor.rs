@@ -7,7 +7,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
-use super::{Settings, UnsealError};
+use super::{SealError, Settings, UnsealError};
 use crate::admin::{AdminActor, AdminEndpoint, AdminMsg};
 use crate::backup::{BackupActor, BackupMsg, BackupSettings};
 use crate::checkup::{CheckupActor, CheckupMsg};
@@ -128,7 +128,7 @@ pub enum NodeMsg {
         reply: RpcReplyPort<Result<(), UnsealError>>,
     },
     /// Ends what holds secrets, at once, and closes the store; acknowledged when they are gone.
-    Seal(RpcReplyPort<()>),
+    Seal(RpcReplyPort<Result<(), SealError>>),
     /// Tells whether the node is sealed.
     IsSealed(RpcReplyPort<bool>),
     /// Ends the node in good order: running work first, then the links, the store last.
@@ -278,8 +278,7 @@ impl Actor for NodeActor {
                 let _ = reply.send(state.unseal(&myself, key).await);
             }
             NodeMsg::Seal(reply) => {
-                state.seal().await;
-                let _ = reply.send(());
+                let _ = reply.send(state.seal().await);
             }
             NodeMsg::IsSealed(reply) => {
                 let _ = reply.send(state.sealed);

@@ -183,10 +183,11 @@ impl NodeHandle {
     /// Ends everything that holds secrets, at once, and closes the store. The node itself goes on, and can be unsealed.
     ///
     /// # Errors
-    /// When the node has ended.
+    /// When its store is not closed yet, so that it has to be asked again; when the node has ended.
     pub async fn seal(&self) -> Result<(), Failure> {
         let sealed = Address::of(self.root.clone()).call(self.stop_limit, NodeMsg::Seal).await;
-        sealed.map_err(|_| Failure::new(Code::Cancelled, "the node has ended"))
+        let sealed = sealed.map_err(|_| Failure::new(Code::Cancelled, "the node has ended"))?;
+        sealed.map_err(|error| Failure::new(error.code(), error.to_string()))
     }
 
     /// Opens the store of a sealed node, and starts all that works with it.

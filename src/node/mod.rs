@@ -26,5 +26,5 @@ mod tests;
 pub use actor::{Addresses, Backups, Gateway, NodeActor, NodeArgs, NodeMsg};
 pub use handle::{NodeHandle, StartError};
 pub(crate) use handle::{RESHARE_ATTEMPTS, ask};
-pub use sealing::UnsealError;
+pub use sealing::{SealError, UnsealError};
 pub use settings::Settings;

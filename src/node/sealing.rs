@@ -43,6 +43,26 @@ impl UnsealError {
     }
 }
 
+/// A node does nothing any more, and does not know yet that all which came out of its store is gone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// A backup, or something else that takes its time, still holds the store. It lets go at its next step.
+    #[error(
+        "the node does nothing any more, but something still holds its store, with the keys in memory: seal it again"
+    )]
+    NotWiped,
+}
+
+impl SealError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::NotWiped => StorageError::StillOpen.code(),
+        }
+    }
+}
+
 impl From<SpawnErr> for UnsealError {
     fn from(error: SpawnErr) -> Self {
         match StartError::of(&error) {
@@ -84,7 +104,8 @@ impl NodeState {
         self.args.storage.key.put(key);
         for child in ChildName::WITH_STORE {
             if let Err(error) = self.start(child, myself.get_cell()).await {
-                self.seal().await;
+                // The first failure is the one to report.
+                drop(self.seal().await);
                 return Err(error.into());
             }
         }
@@ -96,7 +117,10 @@ impl NodeState {
 
     /// Ends everything that holds secrets, at once: sessions are cut off, and those who wait for them are told. What was
     /// accepted for the store is still written before it is closed.
-    pub(super) async fn seal(&mut self) {
+    ///
+    /// # Errors
+    /// When the store is still held after all that. The node is sealed all the same, and can be asked again.
+    pub(super) async fn seal(&mut self) -> Result<(), SealError> {
         self.sealed = true;
         self.args.storage.key.clear();
         self.tell_health();
@@ -118,7 +142,12 @@ impl NodeState {
         self.registry.stop(STOP).await;
         let peers = self.args.peers.ids();
         self.publish(Arc::new(View::empty(self.args.identity.id(), peers)));
+        if self.args.storage.gate.closed(STOP).await.is_err() {
+            tracing::error!("the node is sealed, but its store is still held: its keys are not wiped yet");
+            return Err(SealError::NotWiped);
+        }
         tracing::info!("the node is sealed");
+        Ok(())
     }
 
     /// Tells health whether the node is sealed. A health that is not there now asks when it starts.

@@ -4,7 +4,7 @@ use crate::error::Code;
 use crate::ids::{Scheme, Threshold};
 use crate::node::UnsealError;
 use crate::secret::SecretBytes;
-use crate::storage::{KeySource, StorageError};
+use crate::storage::{Export, KeySource, StorageError, StorageMsg};
 use crate::testing::{Cluster, HarnessError};
 
 fn key(byte: u8) -> KeySource {
@@ -17,6 +17,27 @@ fn code<T>(result: Result<T, HarnessError>) -> Code {
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it succeeded"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seal__should_not_say_that_all_is_wiped_while_something_holds_the_store() {
+    let builder = Cluster::builder("test".parse().unwrap(), Threshold::new(2, 3).unwrap()).without_pairs();
+    let cluster = builder.args(|_, args| args.storage.key.put(key(1))).start().await.unwrap();
+    let to = cluster.addresses(0).unwrap().clone();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let job = Box::new(move |_: &Export<'_>| {
+        begun.send(()).unwrap();
+        // As a backup whose disk hangs.
+        drop(may_go_on.recv());
+    });
+    to.storage.cast(StorageMsg::Export(job)).unwrap();
+    has_begun.await.unwrap();
+    let refused = cluster.node(0).unwrap().seal().await.unwrap_err();
+    assert_eq!(refused.code, Code::StorageRead, "{refused:?}");
+    assert!(to.storage.current().is_none() && to.signing.current().is_none(), "it does nothing all the same");
+    drop(go_on);
+    cluster.node(0).unwrap().seal().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

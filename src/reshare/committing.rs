@@ -36,7 +36,7 @@ impl ReshareState {
                 });
                 let writing = args.writing();
                 beside(myself, async move {
-                    let result = args.pend(&sheet, &prepared, output).await.map(|pending| Held::of(&pending));
+                    let result = args.pend(&sheet, prepared, output).await.map(|pending| Held::of(&pending));
                     drop(writing);
                     Work::Pended { session, result }
                 });

@@ -198,10 +198,10 @@ impl ReshareArgs {
     pub(super) async fn pend(
         &self,
         sheet: &SheetContext,
-        prepared: &Prepared,
+        prepared: Arc<Prepared>,
         output: ReshareOutput,
     ) -> Result<Pending, Code> {
-        let pending = self.pending_of(sheet, prepared, output)?;
+        let pending = self.pending_of(sheet, &prepared, output)?;
         let wallet = prepared.request.wallet();
         let certificate = certificate_key(wallet);
         let batch = match prepared.stored {
@@ -220,8 +220,11 @@ impl ReshareArgs {
             Err(error) => {
                 tracing::error!(%error, "failed to store what came of a reshare");
                 // A write without an answer may take effect all the same, also later. Until the store says, this task does
-                // not end, so that the node never claims to hold nothing while it may.
-                let stored = self.storage.settled(Family::Shares, resharing_key(wallet), self.resolve_every).await;
+                // not end, so that the node never claims to hold nothing while it may. It waits without any share: the
+                // store may be closed for good because the node is sealed.
+                let key = resharing_key(wallet);
+                drop((pending, prepared));
+                let stored = self.storage.settled(Family::Shares, key, self.resolve_every).await;
                 let stored = stored.and_then(|bytes| Pending::decode(bytes.expose()).ok());
                 stored.filter(|stored| stored.session == sheet.hash).ok_or(error.code())
             }

@@ -33,6 +33,14 @@ impl Gate {
         let waiting = tokio::time::timeout(limit, Arc::clone(&self.0).lock_owned());
         waiting.await.map(Pass).map_err(|_| StorageError::StillOpen)
     }
+
+    /// Waits until nobody holds the store any more, at most `limit`: then it is closed, and its keys are wiped.
+    ///
+    /// # Errors
+    /// When somebody still holds it by then.
+    pub async fn closed(&self, limit: Duration) -> Result<(), StorageError> {
+        self.pass(limit).await.map(drop)
+    }
 }
 
 #[cfg(test)]

@@ -223,3 +223,40 @@ async fn backup_actor__should_make_one_at_a_time_and_live_again() {
     }
     back_up(&cluster, 0).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backup__should_not_hold_the_store_while_it_waits_for_the_hash_of_a_passphrase() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_owned();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let (waiting, mut is_waiting) = tokio::sync::mpsc::unbounded_channel();
+    let may_go_on = Arc::new(std::sync::Mutex::new(may_go_on));
+    let builder = Cluster::builder("test".parse().unwrap(), Threshold::new(2, 3).unwrap()).without_pairs();
+    let builder = builder.args(move |_, args| {
+        let (waiting, may_go_on) = (waiting.clone(), Arc::clone(&may_go_on));
+        let settings = BackupSettings {
+            folder: place.clone(),
+            owner: args.storage.options.owner.clone(),
+            name: args.identity.name().clone(),
+            seal: Box::new(move || {
+                waiting.send(()).unwrap();
+                drop(may_go_on.lock().unwrap().recv());
+                Seal::insecure_for_tests(secret(PASSPHRASE))
+            }),
+            keep: 2,
+            files: Vec::new(),
+        };
+        args.backup = Some(Backups { settings: Arc::new(settings), period: None });
+    });
+    let cluster = builder.start().await.unwrap();
+    let sealing = async {
+        is_waiting.recv().await.unwrap();
+        cluster.node(0).unwrap().seal().await
+    };
+    let to = cluster.addresses(0).unwrap().backup.clone();
+    let asking = to.call(PATIENCE, |reply| BackupMsg::Create { wanted: Wanted::Full, reply });
+    let (sealed, made) = tokio::join!(sealing, asking);
+    sealed.unwrap();
+    assert!(made.is_err(), "nobody answers any more");
+    drop(go_on);
+}
