@@ -45,7 +45,7 @@ pub use create::{BackupSettings, Made, Wanted, create};
 pub use error::BackupError;
 pub use folder::{Listed, list, newest};
 pub use frame::{ArchiveId, File, Head, Record};
-pub use restore::{Target, Verified, restore, set_aside, verify};
+pub use restore::{Target, Verified, aside, restore, verify};
 #[cfg(any(test, feature = "testing"))]
 pub use seal::generated_keys;
 pub use seal::{Seal, Unlock};

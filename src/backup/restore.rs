@@ -12,7 +12,7 @@ use super::{BackupError, Unlock};
 use crate::identity::PeerBook;
 use crate::ids::WalletId;
 use crate::secret::SecretBytes;
-use crate::storage::{Batch, Durability, Family, KeySource, Owner, Store, StoreOptions};
+use crate::storage::{Batch, Durability, Family, KeySource, LockedFolder, Owner, Store, StoreOptions};
 use crate::wallet::{QUARANTINE_PREFIX, RESTORED_KEY, Restored, quarantine_key};
 
 /// Records of one write, at most. A batch holds more; this keeps the bytes of secrets in memory low.
@@ -41,12 +41,15 @@ pub fn verify(path: &Path, unlock: &Unlock, peers: Option<&PeerBook>) -> Result<
 
 /// Where and how a backup is restored.
 pub struct Target<'a> {
-    /// The new store: nothing, or an empty folder, may be in its place.
+    /// The new store.
     pub store: StoreOptions,
     /// What is to unlock it.
     pub key: &'a KeySource,
     /// Where files that came along go. None is replaced.
     pub files: Option<PathBuf>,
+    /// Where goes what is in the place of the store, once the new one is whole: it is never removed. Without it, nothing, or an
+    /// empty folder, may be there.
+    pub aside: Option<PathBuf>,
     /// Now, in milliseconds since the Unix epoch.
     pub now_ms: u64,
 }
@@ -58,20 +61,28 @@ pub struct Target<'a> {
 /// banned since.
 ///
 /// # Errors
-/// When the place is not empty, the backup is another node's or not good, or writing fails.
+/// When the place is not empty and nothing says where what is there goes; when a node has the store there open; when the
+/// backup is another node's or not good, or writing fails. What was in the place is there still.
 pub fn restore(
     path: &Path,
     unlock: &Unlock,
     peers: Option<&PeerBook>,
     target: Target<'_>,
 ) -> Result<Verified, BackupError> {
-    let place = target.store.folder.clone();
+    let (place, aside) = (target.store.folder.clone(), target.aside.clone());
     let _alone = lock(&place)?;
-    ensure_empty(&place)?;
+    let former = match &aside {
+        None => ensure_empty(&place).map(|()| None)?,
+        Some(aside) => Former::of(&place, aside)?,
+    };
     let staging = beside(&place, "restoring");
     clear(&staging)?;
     let restored = fill(path, unlock, peers, target, &staging).and_then(|verified| {
-        fs::rename(&staging, &place).map_err(BackupError::writing(&place))?;
+        former.as_ref().map_or(Ok(()), Former::move_aside)?;
+        fs::rename(&staging, &place).map_err(BackupError::writing(&place)).inspect_err(|_| {
+            // The first failure is the one to report. What was there is there again, or where it was moved to.
+            former.iter().for_each(Former::move_back);
+        })?;
         sync_parent(&place)?;
         Ok(verified)
     });
@@ -81,18 +92,40 @@ pub fn restore(
     })
 }
 
-/// Moves what is in the place of a store aside, under a name with the time: it is never removed. Gives that name.
-///
-/// # Errors
-/// When it cannot be moved.
-pub fn set_aside(place: &Path, now_ms: u64) -> Result<Option<PathBuf>, BackupError> {
-    if ensure_empty(place).is_ok() {
-        return Ok(None);
+/// Where what is in the place of a store is moved to: a name beside it, with the time.
+#[must_use]
+pub fn aside(place: &Path, now_ms: u64) -> PathBuf {
+    beside(place, &format!("before-{now_ms}"))
+}
+
+/// What is in the place of a store, and is to be kept elsewhere.
+struct Former<'a> {
+    place: &'a Path,
+    aside: &'a Path,
+    /// Nobody opens the store meanwhile.
+    _lock: Option<LockedFolder>,
+}
+
+impl<'a> Former<'a> {
+    /// What there is, if anything. A store that somebody has open is left alone.
+    fn of(place: &'a Path, aside: &'a Path) -> Result<Option<Self>, BackupError> {
+        if ensure_empty(place).is_ok() {
+            return Ok(None);
+        }
+        if aside.exists() {
+            return Err(BackupError::Occupied { path: aside.to_owned() });
+        }
+        let lock = if place.is_dir() { Some(LockedFolder::acquire(place)?) } else { None };
+        Ok(Some(Self { place, aside, _lock: lock }))
     }
-    let aside = beside(place, &format!("before-{now_ms}"));
-    fs::rename(place, &aside).map_err(BackupError::writing(&aside))?;
-    sync_parent(place)?;
-    Ok(Some(aside))
+
+    fn move_aside(&self) -> Result<(), BackupError> {
+        fs::rename(self.place, self.aside).map_err(BackupError::writing(self.aside))
+    }
+
+    fn move_back(&self) {
+        drop(fs::rename(self.aside, self.place));
+    }
 }
 
 /// Fills a store at `staging`, and closes it when all of it is durable.
@@ -103,7 +136,7 @@ fn fill(
     target: Target<'_>,
     staging: &Path,
 ) -> Result<Verified, BackupError> {
-    let Target { store: options, key, files, now_ms } = target;
+    let Target { store: options, key, files, now_ms, .. } = target;
     let backup = Backup::open(path, unlock)?;
     check_owner(backup.head(), &options.owner)?;
     let store = Store::open(StoreOptions { folder: staging.to_owned(), ..options }, key)?;

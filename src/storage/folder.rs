@@ -15,7 +15,7 @@ const LOCK_FILE: &str = "quorate.lock";
 /// The lock is the kernel's (`flock`): it goes with the process, however that ends, and it also holds between two
 /// nodes of one process.
 #[derive(Debug)]
-pub(super) struct LockedFolder {
+pub(crate) struct LockedFolder {
     path: PathBuf,
     _lock: File,
 }
@@ -25,7 +25,7 @@ impl LockedFolder {
     ///
     /// # Errors
     /// When the folder cannot be made or written to, or is locked.
-    pub(super) fn acquire(path: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn acquire(path: &Path) -> Result<Self, StorageError> {
         let unusable = |error: &io::Error| StorageError::FolderUnusable {
             folder: path.to_owned(),
             problem: Arc::from(error.to_string()),

@@ -56,6 +56,7 @@ pub use family::Family;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::{Action, Fault, Hold};
 pub use faults::{Faults, Point};
+pub(crate) use folder::LockedFolder;
 pub use gate::Gate;
 pub use handle::{StorageHandle, StorageTimeouts};
 pub use header::Owner;

@@ -49,7 +49,7 @@ async fn replace_disk(cluster: &Cluster, number: usize, backup: &Path) {
     let args = cluster.local().args(number).unwrap();
     std::fs::remove_dir_all(&args.storage.options.folder).unwrap();
     let key = key(1);
-    let target = Target { store: args.storage.options.clone(), key: &key, files: None, now_ms: args.clock.now_ms() };
+    let target = Target { store: args.storage.options.clone(), key: &key, files: None, aside: None, now_ms: args.clock.now_ms() };
     restore(backup, &unlock(), Some(&args.peers), target).unwrap();
 }
 

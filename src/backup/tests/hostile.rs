@@ -225,7 +225,7 @@ fn record_that_is_not_good__should_be_named() {
         let refused = stage.verify(&made.path).unwrap_err();
         assert!(matches!(&refused, BackupError::Record { family: of, .. } if *of == family), "{what}: {refused}");
         let (place, key) = (stage.folder.path().join("new"), key(2));
-        let target = Target { store: stage.options(&place), key: &key, files: None, now_ms: 1 };
+        let target = Target { store: stage.options(&place), key: &key, files: None, aside: None, now_ms: 1 };
         assert!(restore(&made.path, &unlock(), None, target).is_err(), "{what}");
         assert!(!place.exists(), "{what}");
     }

@@ -21,7 +21,7 @@ use crate::pairing::some_ban;
 use crate::protocol::pair::testbed::established;
 use crate::secret::SecretBytes;
 use crate::signing::{AdmissionRecord, RequestKey};
-use crate::storage::{Argon2Params, Batch, Durability, Family, KeySource, Owner, Store, StoreOptions};
+use crate::storage::{Argon2Params, Batch, Durability, Family, KeySource, Owner, StorageError, Store, StoreOptions};
 use crate::testing::PlantedWallet;
 
 /// When the first backup is made.
@@ -121,7 +121,7 @@ impl Stage {
         let place = self.folder.path().join(Uuid::new_v4().to_string());
         let options = self.options(&place);
         let key = key(2);
-        let target = Target { store: options.clone(), key: &key, files: None, now_ms: self.now_ms };
+        let target = Target { store: options.clone(), key: &key, files: None, aside: None, now_ms: self.now_ms };
         let verified = restore(path, &unlock(), Some(&self.peers), target)?;
         Ok((Store::open(options, &key).unwrap(), verified))
     }

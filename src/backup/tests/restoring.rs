@@ -147,22 +147,55 @@ fn restore__should_leave_what_is_there_alone() {
     std::fs::write(occupied.join("something"), "of somebody").unwrap();
     std::fs::write(&file, "of somebody").unwrap();
     for place in [&occupied, &file] {
-        let target = Target { store: stage.options(place), key: &key, files: None, now_ms: 1 };
+        let target = Target { store: stage.options(place), key: &key, files: None, aside: None, now_ms: 1 };
         let refused = restore(&made.path, &unlock(), None, target).unwrap_err();
         assert!(matches!(refused, BackupError::Occupied { .. }), "{refused}");
     }
-    let aside = set_aside(&occupied, 7).unwrap().unwrap();
-    assert_eq!(std::fs::read(aside.join("something")).unwrap(), b"of somebody");
-    assert_eq!(set_aside(&occupied, 7).unwrap(), None, "nothing is there any more");
+    std::fs::remove_dir_all(&occupied).unwrap();
     // What a restore left behind that was killed is in nobody's way; an empty folder is empty.
     std::fs::create_dir(&occupied).unwrap();
     let staging = stage.folder.path().join("occupied.restoring");
     std::fs::create_dir(&staging).unwrap();
     std::fs::write(staging.join("CURRENT"), "half a store").unwrap();
-    let target = Target { store: stage.options(&occupied), key: &key, files: None, now_ms: 1 };
+    let target = Target { store: stage.options(&occupied), key: &key, files: None, aside: None, now_ms: 1 };
     restore(&made.path, &unlock(), None, target).unwrap();
     assert!(!staging.exists());
     assert_eq!(content(&Store::open(stage.options(&occupied), &key).unwrap()), content(&stage.store));
+}
+
+#[test]
+fn store_in_the_place__should_be_set_aside_for_a_whole_new_one_only_and_while_nobody_has_it_open() {
+    let mut stage = Stage::new();
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let (place, former, next) = (stage.folder.path().join("data/store"), key(3), key(2));
+    let kept = aside(&place, 7);
+    let write = Batch::new().put(Family::Audit, *b"only here", secret(b"x"));
+    let open = Store::open(stage.options(&place), &former).unwrap();
+    open.write(&write, Durability::Synced).unwrap();
+    let target =
+        || Target { store: stage.options(&place), key: &next, files: None, aside: Some(kept.clone()), now_ms: 7 };
+    let refused = restore(&made.path, &unlock(), None, target()).unwrap_err();
+    assert!(matches!(refused, BackupError::Storage(StorageError::InUse { .. })), "{refused}");
+    assert!(place.exists() && !kept.exists(), "it is the node's that runs");
+    drop(open);
+    let wrong = restore(&made.path, &Unlock::passphrase(secret(b"wrong")), None, target()).unwrap_err();
+    assert!(matches!(wrong, BackupError::WrongKey), "{wrong}");
+    assert!(!kept.exists(), "nothing can take its place");
+    drop(Store::open(stage.options(&place), &former).unwrap());
+
+    restore(&made.path, &unlock(), None, target()).unwrap();
+    assert_eq!(content(&Store::open(stage.options(&place), &next).unwrap()), content(&stage.store));
+    let kept = Store::open(stage.options(&kept), &former).unwrap();
+    assert!(kept.get(Family::Audit, b"only here").unwrap().is_some());
+    drop(kept);
+    let again = restore(&made.path, &unlock(), None, target()).unwrap_err();
+    assert!(matches!(again, BackupError::Occupied { .. }), "nothing is replaced: {again}");
+    // A file in the place is kept too.
+    let (place, kept) = (stage.folder.path().join("file"), stage.folder.path().join("file kept"));
+    std::fs::write(&place, "of somebody").unwrap();
+    let target = Target { store: stage.options(&place), key: &next, files: None, aside: Some(kept.clone()), now_ms: 7 };
+    restore(&made.path, &unlock(), None, target).unwrap();
+    assert_eq!(std::fs::read(kept).unwrap(), b"of somebody");
 }
 
 #[test]
@@ -175,7 +208,7 @@ fn restores_into_one_folder__should_go_one_at_a_time() {
     std::fs::create_dir_all(&staging).unwrap();
     let other = std::fs::File::open(place.parent().unwrap()).unwrap();
     other.lock().unwrap();
-    let target = || Target { store: stage.options(&place), key: &key, files: None, now_ms: 1 };
+    let target = || Target { store: stage.options(&place), key: &key, files: None, aside: None, now_ms: 1 };
     let refused = restore(&made.path, &unlock(), None, target()).unwrap_err();
     assert!(matches!(refused, BackupError::Restoring { .. }), "{refused}");
     assert!(staging.exists(), "it is the other's");
@@ -194,7 +227,7 @@ fn restore__should_refuse_the_backup_of_another_node_and_leave_nothing() {
         Owner { cluster: "beta".parse().unwrap(), ..owner.clone() },
     ] {
         let store = StoreOptions { owner: other, ..stage.options(&place) };
-        let target = Target { store, key: &key, files: None, now_ms: 1 };
+        let target = Target { store, key: &key, files: None, aside: None, now_ms: 1 };
         let refused = restore(&made.path, &unlock(), None, target).unwrap_err();
         assert!(matches!(&refused, BackupError::Foreign { node, .. } if *node == owner.node), "{refused}");
     }
@@ -247,7 +280,7 @@ fn identity_files__should_come_along_when_asked_and_replace_nothing() {
     std::fs::create_dir(&files).unwrap();
     let target = |place: &str| {
         let store = stage.options(&stage.folder.path().join(place));
-        Target { store, key: &key, files: Some(files.clone()), now_ms: 1 }
+        Target { store, key: &key, files: Some(files.clone()), aside: None, now_ms: 1 }
     };
     restore(&made.path, &unlock(), None, target("one")).unwrap();
     assert_eq!(std::fs::read(files.join("node1_private.key")).unwrap(), b"a key");

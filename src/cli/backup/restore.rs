@@ -11,7 +11,7 @@ use super::super::{Failed, protection, tell};
 use super::unlock::UnlockArgs;
 use super::{chosen, describe, now_ms};
 use crate::admin::{AskError, Command, ask, socket_path};
-use crate::backup::{Target, restore, set_aside};
+use crate::backup::{Target, aside, restore};
 use crate::config::Environment;
 use crate::identity::PeerBook;
 use crate::service::store_options;
@@ -42,7 +42,7 @@ pub(in crate::cli) struct RecoverArgs {
     /// The folder of the new store.
     #[arg(long, value_name = "DIR")]
     recovery_path: PathBuf,
-    /// Move what is there aside first. It is kept, under a name with the time.
+    /// Move what is there aside, once the new store is whole. It is kept, under a name with the time.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -101,13 +101,12 @@ impl RestoreMore {
             store.folder = to;
         }
         let (folder, now_ms) = (store.folder.clone(), now_ms());
-        if place.force
-            && let Some(aside) = set_aside(&folder, now_ms)?
-        {
+        let aside = place.force.then(|| aside(&folder, now_ms));
+        let target = Target { store, key: &key, files: place.identity_to, aside: aside.clone(), now_ms };
+        let verified = restore(&path, &unlock, Some(&peers), target)?;
+        if let Some(aside) = aside.filter(|aside| aside.exists()) {
             tell(&format!("What was in {} is now in {}.\n", folder.display(), aside.display()))?;
         }
-        let target = Target { store, key: &key, files: place.identity_to, now_ms };
-        let verified = restore(&path, &unlock, Some(&peers), target)?;
         tell(&format!(
             "{}Restored to {}. Its wallets do not sign before enough other members have confirmed them: start the node \
              while the others run.\n",
