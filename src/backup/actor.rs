@@ -49,6 +49,8 @@ pub enum BackupMsg {
         /// Where the answer goes, when it is made or has failed.
         reply: RpcReplyPort<Result<Made, NotMade>>,
     },
+    /// From its own look into the folder, when it starts: when the newest one was made, if there is one.
+    Listed(Option<u64>),
     /// From its own timer: one may be due.
     Due,
     /// From its own job.
@@ -118,19 +120,20 @@ impl Actor for BackupActor {
     type State = BackupState;
     type Arguments = BackupArgs;
 
-    /// Looks when the last one was made. A folder that cannot be read is found out again when the first one is due.
+    /// Looks when the last one was made, beside the start: a folder that hangs must not keep the node from starting. One that
+    /// cannot be read is found out again when the first one is due.
     async fn pre_start(
         &self,
         myself: ActorRef<BackupMsg>,
         args: BackupArgs,
     ) -> Result<BackupState, ActorProcessingErr> {
         let settings = Arc::clone(&args.settings);
-        let listed = spawn_blocking(move || list(&settings.folder, &settings.name)).await?;
-        let newest_ms = listed.ok().and_then(|listed| listed.iter().map(|found| found.made_ms).max());
+        beside(&myself, async move {
+            let listed = on_disk(move || list(&settings.folder, &settings.name)).await;
+            BackupMsg::Listed(listed.ok().and_then(|listed| listed.iter().map(|found| found.made_ms).max()))
+        });
         let (seen, stop) = (BackupSnapshot::default(), Arc::default());
-        let state = BackupState { args, newest_ms, seen, asked: None, stop };
-        state.wake(&myself, Duration::ZERO);
-        Ok(state)
+        Ok(BackupState { args, newest_ms: None, seen, asked: None, stop })
     }
 
     async fn post_stop(&self, _: ActorRef<BackupMsg>, state: &mut BackupState) -> Result<(), ActorProcessingErr> {
@@ -158,6 +161,11 @@ impl Actor for BackupActor {
                 if !state.seen.running && state.due_in() == Some(Duration::ZERO) {
                     state.begin(&myself, Wanted::Smaller);
                 }
+            }
+            BackupMsg::Listed(newest_ms) => {
+                // One may have been made meanwhile.
+                state.newest_ms = state.newest_ms.max(newest_ms);
+                state.wake(&myself, Duration::ZERO);
             }
             BackupMsg::Done(done) => state.done(&myself, done),
             BackupMsg::Snapshot(reply) => {

@@ -29,7 +29,7 @@ async fn seal__should_not_say_that_all_is_wiped_while_something_holds_the_store(
     let job = Box::new(move |_: &Export<'_>| {
         begun.send(()).unwrap();
         // As a backup whose disk hangs.
-        drop(may_go_on.recv());
+        let _ = may_go_on.recv();
     });
     to.storage.cast(StorageMsg::Export(job)).unwrap();
     has_begun.await.unwrap();

@@ -43,7 +43,16 @@ impl ReshareArgs {
     async fn purge(&self) -> Result<(), StorageError> {
         loop {
             let Some(note) = self.storage.get(Family::Meta, PURGE_KEY).await? else { return Ok(()) };
-            self.storage.purge(Family::Shares, []).await?;
+            match self.storage.purge(Family::Shares, []).await {
+                Ok(()) => {}
+                // A backup is in the way, or another purge.
+                Err(error @ StorageError::Busy { .. }) => {
+                    tracing::warn!(%error, "deleted shares are still in the store's files");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             let done = Batch::new()
                 .require_hash(Family::Meta, PURGE_KEY, Sha256::digest(note.expose()).into())
                 .delete(Family::Meta, PURGE_KEY);

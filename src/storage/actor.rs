@@ -13,7 +13,7 @@ use super::queue::WriteQueue;
 use super::resealing::{Resealing, Stepped};
 use super::writer::{Group, GroupReport, Write};
 use super::{
-    Access, Export, ExportJob, Faults, Gate, KeySlot, KeySource, QueueLimits, Reply, StorageError, StorageMsg,
+    Access, Export, ExportJob, Family, Faults, Gate, KeySlot, KeySource, QueueLimits, Reply, StorageError, StorageMsg,
     StorageSnapshot, Store, StoreOptions,
 };
 
@@ -81,6 +81,8 @@ pub struct StorageState {
     key: KeySlot,
     /// Its one permit is for whoever changes the lock, or the key below it.
     rewrapping: Arc<Semaphore>,
+    /// Its one permit is for whoever purges the files: many that wait for one export take nobody's place.
+    purging: Arc<Semaphore>,
     /// A rotation whose next step is to come.
     resealing: Option<Resealing>,
     /// Its step that is on its way.
@@ -121,6 +123,7 @@ impl Actor for StorageActor {
             closers: Vec::new(),
             key,
             rewrapping: Arc::new(Semaphore::new(1)),
+            purging: Arc::new(Semaphore::new(1)),
             resealing: None,
             stepping: None,
             ending: Arc::default(),
@@ -151,9 +154,7 @@ impl Actor for StorageActor {
                 state.rotate(source, reply);
                 state.write_next(&myself);
             }
-            StorageMsg::Purge { family, prefix, reply } => {
-                state.read(&myself, reply, move |store| store.purge(family, &prefix));
-            }
+            StorageMsg::Purge { family, prefix, reply } => state.purge(family, prefix, reply),
             StorageMsg::Snapshot { reply } => answer(reply, state.snapshot()),
             StorageMsg::Close { reply } => {
                 state.closers.push(reply);
@@ -245,6 +246,21 @@ impl StorageState {
         }));
     }
 
+    /// Purges files on the blocking pool, once at a time.
+    fn purge(&mut self, family: Family, prefix: Vec<u8>, reply: Reply<()>) {
+        let (Some(open), Ok(permit)) = (self.open.clone(), Arc::clone(&self.purging).try_acquire_owned()) else {
+            self.seen.refused = self.seen.refused.saturating_add(1);
+            return answer(reply, Err(StorageError::Busy { access: Access::Write }));
+        };
+        drop(spawn_blocking(move || {
+            let outcome = open.store.purge(family, &prefix);
+            // In this order: who holds the permit, relies on nobody purging the store.
+            drop(open);
+            drop(permit);
+            answer(reply, outcome);
+        }));
+    }
+
     /// Takes a rotation in. Its steps come between groups.
     fn rotate(&mut self, source: KeySource, reply: Reply<u64>) {
         let permits = (Arc::clone(&self.rewrapping).try_acquire_owned(), Arc::clone(&self.reads).try_acquire_owned());
@@ -324,6 +340,7 @@ impl StorageState {
         let finished = self.finish_writes(myself).await;
         // All permits are free when no read is left. It fails only on a closed semaphore, and this one never is.
         let _all = self.reads.acquire_many(MAX_READS).await;
+        let _none_purges = self.purging.acquire().await;
         let Some(open) = self.open.take() else { return finished };
         let closing = spawn_blocking(move || open.store.sync());
         let synced = closing.await.map_err(|_| StorageError::Unavailable { access: Access::Write })?;

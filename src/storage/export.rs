@@ -1,7 +1,8 @@
 //! The whole store as it was at one moment, read while writing goes on.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rocksdb::{ReadOptions, SnapshotWithThreadMode};
 
@@ -49,23 +50,38 @@ impl SealedRecord<'_> {
     }
 }
 
+/// How long whoever clears the files waits for exports to end, which they do at their next record, if the disk that they are
+/// written to does not hang.
+const ENDING: Duration = Duration::from_secs(3);
+
 /// Which exports there are. What one of them sees stays in the files, so whoever has to clear the files ends them.
 #[derive(Default)]
 pub(super) struct Exports {
-    reading: RwLock<()>,
+    now: Mutex<Now>,
+    changed: Condvar,
     /// How many want all exports to end.
     clearing: AtomicUsize,
 }
 
-/// As long as this is there, there is no export.
-pub(super) struct NoExports<'a> {
-    exports: &'a Exports,
-    _alone: RwLockWriteGuard<'a, ()>,
+#[derive(Default)]
+struct Now {
+    reading: usize,
+    /// Somebody clears the files: there is no export.
+    alone: bool,
 }
 
+/// As long as this is there, an export is.
+struct Reading<'a>(&'a Exports);
+
+/// As long as this is there, there is no export.
+pub(super) struct NoExports<'a>(&'a Exports);
+
 impl Exports {
-    fn begin(&self) -> RwLockReadGuard<'_, ()> {
-        self.reading.read().unwrap_or_else(PoisonError::into_inner)
+    fn begin(&self) -> Reading<'_> {
+        let now = self.now();
+        let mut now = self.changed.wait_while(now, |now| now.alone).unwrap_or_else(PoisonError::into_inner);
+        now.reading = now.reading.saturating_add(1);
+        Reading(self)
     }
 
     fn are_to_end(&self) -> bool {
@@ -73,16 +89,46 @@ impl Exports {
     }
 
     /// Ends all exports, and waits until they have ended: as long as one of them takes for one record.
-    pub(super) fn end_all(&self) -> NoExports<'_> {
+    ///
+    /// # Errors
+    /// When one of them does not end: what it is written to hangs.
+    pub(super) fn end_all(&self) -> Result<NoExports<'_>, StorageError> {
+        self.end_all_within(ENDING)
+    }
+
+    fn end_all_within(&self, limit: Duration) -> Result<NoExports<'_>, StorageError> {
         self.clearing.fetch_add(1, Ordering::Relaxed);
-        NoExports { exports: self, _alone: self.reading.write().unwrap_or_else(PoisonError::into_inner) }
+        let is_in_the_way = |now: &mut Now| now.alone || now.reading > 0;
+        let waited = self.changed.wait_timeout_while(self.now(), limit, is_in_the_way);
+        let (mut now, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            self.clearing.fetch_sub(1, Ordering::Relaxed);
+            return Err(StorageError::Busy { access: Access::Write });
+        }
+        now.alone = true;
+        Ok(NoExports(self))
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut now = self.0.now();
+        now.reading = now.reading.saturating_sub(1);
+        drop(now);
+        self.0.changed.notify_all();
     }
 }
 
 impl Drop for NoExports<'_> {
     fn drop(&mut self) {
-        // Before the next one may begin, which comes after: the lock is let go behind this.
-        self.exports.clearing.fetch_sub(1, Ordering::Relaxed);
+        // Before the next one may begin.
+        self.0.clearing.fetch_sub(1, Ordering::Relaxed);
+        self.0.now().alone = false;
+        self.0.changed.notify_all();
     }
 }
 
@@ -93,7 +139,7 @@ pub struct Export<'a> {
     // Fields are dropped in this order: nobody is told that no export is there before the snapshot is gone.
     snapshot: SnapshotWithThreadMode<'a, rocksdb::DB>,
     seals: Arc<Seals>,
-    _reading: RwLockReadGuard<'a, ()>,
+    _reading: Reading<'a>,
     ending: Arc<AtomicBool>,
 }
 
@@ -137,5 +183,33 @@ impl<'a> Export<'a> {
             rows.status().map_err(|error| StorageError::reading(&error))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
+    use super::*;
+
+    #[test]
+    fn exports__should_keep_who_clears_the_files_waiting_for_a_limited_time() {
+        let exports = Exports::default();
+        let reading = [exports.begin(), exports.begin()];
+        let refused = exports.end_all_within(Duration::ZERO).err().unwrap();
+        assert!(matches!(refused, StorageError::Busy { .. }), "{refused}");
+        assert!(!exports.are_to_end(), "nobody wants it any more");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !exports.are_to_end() {
+                    std::thread::yield_now();
+                }
+                drop(reading);
+            });
+            let alone = exports.end_all_within(Duration::from_secs(60)).unwrap();
+            assert!(exports.end_all_within(Duration::ZERO).is_err(), "one at a time");
+            drop(alone);
+        });
+        drop(exports.begin());
     }
 }

@@ -149,10 +149,10 @@ impl StorageHandle {
         }
     }
 
-    /// Has everything that was deleted under a prefix leave the store's files too, and returns when it has.
+    /// Has everything that was deleted under a prefix leave the store's files too, and returns when it has. One at a time.
     ///
     /// # Errors
-    /// When the database fails; when the actor is not there or too slow.
+    /// When the database fails; [`StorageError::Busy`] while another one is at it, or when a backup does not end; when the actor is not there or too slow.
     pub async fn purge(&self, family: Family, prefix: impl Into<Vec<u8>>) -> Result<(), StorageError> {
         let prefix = prefix.into();
         self.ask(Access::Write, |reply| StorageMsg::Purge { family, prefix, reply }).await?

@@ -235,7 +235,7 @@ impl Store {
     /// files that hold the prefix are written anew.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails; [`StorageError::Busy`] when a backup does not end: what it is written to hangs.
     pub fn purge(&self, family: Family, prefix: &[u8]) -> Result<(), StorageError> {
         let column = self.column(family)?;
         self.compact(column, Some(prefix), after_prefix(prefix).as_deref())
@@ -249,7 +249,7 @@ impl Store {
         from: Option<&[u8]>,
         to: Option<&[u8]>,
     ) -> Result<(), StorageError> {
-        let _alone = self.exports.end_all();
+        let _alone = self.exports.end_all()?;
         let writing = |error: rocksdb::Error| StorageError::writing(&error);
         let columns: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
         let mut columns = columns?;

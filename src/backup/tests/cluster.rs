@@ -240,7 +240,7 @@ async fn backup__should_not_hold_the_store_while_it_waits_for_the_hash_of_a_pass
             name: args.identity.name().clone(),
             seal: Box::new(move || {
                 waiting.send(()).unwrap();
-                drop(may_go_on.lock().unwrap().recv());
+                let _ = may_go_on.lock().unwrap().recv();
                 Seal::insecure_for_tests(secret(PASSPHRASE))
             }),
             keep: 2,

@@ -403,6 +403,39 @@ async fn export__should_read_one_moment_while_writing_goes_on_and_end_with_the_s
 }
 
 #[tokio::test]
+async fn export_that_hangs__should_keep_nobody_from_reading_and_end_no_purge_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = start(&arguments(folder.path())).await;
+    life.handle.write(put_one("1", "kept"), Durability::Buffered).await.unwrap();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
+    let handle = life.handle.clone();
+    let exporting = tokio::spawn(async move {
+        let hang = move |_: &Export<'_>| {
+            begun.send(()).unwrap();
+            let _ = may_go_on.recv();
+        };
+        handle.export(hang).await.unwrap();
+    });
+    has_begun.await.unwrap();
+    // More than there are places for reads.
+    let purges: Vec<_> = (0..100)
+        .map(|_| {
+            let handle = life.handle.clone();
+            tokio::spawn(async move { handle.purge(Family::Shares, []).await })
+        })
+        .collect();
+    for purge in purges {
+        assert!(matches!(purge.await.unwrap(), Err(StorageError::Busy { access: Access::Write })));
+        assert_eq!(life.value("1").await.as_deref(), Some("kept"));
+    }
+    drop(go_on);
+    exporting.await.unwrap();
+    life.handle.purge(Family::Shares, []).await.unwrap();
+    life.end().await;
+}
+
+#[tokio::test]
 async fn rewrap__should_hold_for_the_next_life_and_need_the_present_secret() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = arguments(folder.path());
