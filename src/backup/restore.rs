@@ -13,7 +13,9 @@ use crate::identity::PeerBook;
 use crate::ids::WalletId;
 use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, KeySource, LockedFolder, Owner, Store, StoreOptions};
-use crate::wallet::{QUARANTINE_PREFIX, RESTORED_KEY, Restored, quarantine_key};
+use crate::wallet::{
+    ORPHAN_PREFIX, PENDING_PREFIX, QUARANTINE_PREFIX, RESHARING_PREFIX, RESTORED_KEY, Restored, quarantine_key,
+};
 
 /// Records of one write, at most. A batch holds more; this keeps the bytes of secrets in memory low.
 const BATCH_RECORDS: usize = 64;
@@ -56,7 +58,7 @@ pub struct Target<'a> {
 
 /// Restores a backup, after the same checks as [`verify`]. The store is in its place whole, or not at all.
 ///
-/// Every wallet is in quarantine: the node uses none of them before enough other members have said that they know of no
+/// Every wallet is in quarantine, also one whose shares are pending: the node uses none of them before enough other members have said that they know of no
 /// newer generation. Pair setups are not restored: nodes make new ones when they meet, so that none comes back that was
 /// banned since.
 ///
@@ -205,17 +207,26 @@ impl Filling {
         match family {
             // New ones are made: see `restore`.
             Family::Pairs => return Ok(()),
-            Family::Wallets => {
-                let name = std::str::from_utf8(&key).ok().and_then(|name| name.parse().ok());
-                let wallet: WalletId = name.ok_or(BackupError::record(family, &key, "it has no proper name"))?;
-                // With its mark, or not at all.
-                self.batch = std::mem::take(&mut self.batch).put(Family::Meta, quarantine_key(&wallet), self.mark()?);
+            Family::Wallets => self.mark_wallet(family, &key, &key)?,
+            // What is pending now may come into force before anybody says that it is current.
+            Family::Shares => {
+                if let Some(name) = uncertified(&key) {
+                    self.mark_wallet(family, &key, name)?;
+                }
             }
             // Marks of the restored store itself stand for those of an earlier one.
             Family::Meta if key == RESTORED_KEY || key.starts_with(QUARANTINE_PREFIX) => return Ok(()),
             _ => {}
         }
         self.put(family, key, value)
+    }
+
+    /// Puts the mark of the wallet that a record is of into the same write: it is there with its mark, or not at all.
+    fn mark_wallet(&mut self, family: Family, key: &[u8], name: &[u8]) -> Result<(), BackupError> {
+        let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+        let wallet: WalletId = name.ok_or_else(|| BackupError::record(family, key, "it has no proper name"))?;
+        self.batch = std::mem::take(&mut self.batch).put(Family::Meta, quarantine_key(&wallet), self.mark()?);
+        Ok(())
     }
 
     fn put(&mut self, family: Family, key: Vec<u8>, value: SecretBytes) -> Result<(), BackupError> {
@@ -241,6 +252,12 @@ impl Filling {
         self.store.sync()?;
         Ok(())
     }
+}
+
+/// The name of the wallet of shares that wait for a certificate, by the key that they are stored under.
+fn uncertified(key: &[u8]) -> Option<&[u8]> {
+    let aside = || key.strip_prefix(ORPHAN_PREFIX)?.split(|&byte| byte == 0).next();
+    key.strip_prefix(PENDING_PREFIX).or_else(|| key.strip_prefix(RESHARING_PREFIX)).or_else(aside)
 }
 
 /// Locks the folder in which the store is to be, until the file is dropped: of two restores at a time, each would take
@@ -291,4 +308,22 @@ fn clear(staging: &Path) -> Result<(), BackupError> {
 fn sync_parent(place: &Path) -> Result<(), BackupError> {
     let parent = parent(place);
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(BackupError::writing(parent))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
+    use super::*;
+    use crate::ids::{Generation, Scheme, SheetHash};
+    use crate::wallet::{orphan_key, pending_key, resharing_key, share_key};
+
+    #[test]
+    fn shares_that_wait__should_be_told_from_those_in_force() {
+        let wallet: WalletId = "w".parse().unwrap();
+        for key in [pending_key(&wallet), resharing_key(&wallet), orphan_key(&wallet, SheetHash([0; 32]))] {
+            assert_eq!(uncertified(&key), Some(b"w".as_slice()));
+        }
+        assert_eq!(uncertified(&share_key(&wallet, Scheme::Ed25519, Generation(1))), None);
+    }
 }

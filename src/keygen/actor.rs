@@ -15,6 +15,7 @@ use crate::error::{Code, Failure};
 use crate::ids::{SheetHash, WalletId};
 use crate::protocol::keygen::KeygenOutput;
 use crate::registry::View;
+use crate::reshare::Switched;
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
 use crate::session::{Aborted, Answering, Causes, Intake, SessionEnd, Sessions};
@@ -55,6 +56,8 @@ pub enum KeygenMsg {
     Link(PeerEvent),
     /// The membership changed.
     View(Arc<View>),
+    /// A wallet was reshared.
+    Switched(Switched),
     /// A session ended.
     Ended(SessionEnd<KeygenOutput>),
     /// A task is through with its work.
@@ -75,6 +78,7 @@ heard_as!(KeygenMsg {
     Inbound => Peer,
     PeerEvent => Link,
     Arc<View> => View,
+    Switched => Switched,
     SessionEnd<KeygenOutput> => Ended,
 });
 
@@ -172,6 +176,7 @@ impl Actor for KeygenActor {
             KeygenMsg::Peer(inbound) => state.peer(&myself, inbound),
             KeygenMsg::Link(event) => state.link(&myself, &event),
             KeygenMsg::View(view) => state.view = view,
+            KeygenMsg::Switched(Switched(certificate)) => state.in_force(&myself, certificate.record()),
             KeygenMsg::Ended(end) => state.ended(&myself, end),
             KeygenMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
             KeygenMsg::Drain(reply) => state.intake.drain(reply),

@@ -134,6 +134,7 @@ impl KeygenState {
                 tracing::info!(%wallet, %session, "wallet active");
                 self.activated += 1;
                 self.unsettled.remove(&wallet);
+                self.in_force(myself, certificate.record());
                 if self.run_of(session).is_some()
                     && let Some(run) = self.runs.remove(&wallet)
                 {

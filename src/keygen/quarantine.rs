@@ -1,6 +1,6 @@
 //! Wallets that came back out of a backup: the other members are asked whether they are still current.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use ractor::{ActorProcessingErr, ActorRef};
@@ -26,6 +26,8 @@ const ASKED: usize = crate::session::MAX_ANSWERING;
 #[derive(Default)]
 pub(super) struct Quarantine {
     wallets: BTreeMap<WalletId, Held>,
+    /// Those with a mark whose certificate is not here: nothing is known of them that could be confirmed.
+    waiting: BTreeSet<WalletId>,
     /// The wallet that was last asked about: next time, it is the others' turn.
     last: Option<WalletId>,
 }
@@ -75,10 +77,12 @@ impl KeygenState {
             let page = self.args.storage.list(listing).await?;
             for record in &page.records {
                 let name = record.key.strip_prefix(QUARANTINE_PREFIX).and_then(|name| std::str::from_utf8(name).ok());
-                if let Some(wallet) = name.and_then(|name| name.parse::<WalletId>().ok())
-                    && let Some(record) = self.args.stored_record(&wallet).await?
-                {
-                    self.hold_in_quarantine(wallet, &record);
+                let Some(wallet) = name.and_then(|name| name.parse::<WalletId>().ok()) else { continue };
+                match self.args.stored_record(&wallet).await? {
+                    Some(record) => self.hold_in_quarantine(wallet, &record),
+                    None => {
+                        self.quarantine.waiting.insert(wallet);
+                    }
                 }
             }
             if !page.more {
@@ -91,6 +95,17 @@ impl KeygenState {
             tracing::warn!(wallets, "this store was restored: its wallets sign when other members have confirmed them");
         }
         Ok(())
+    }
+
+    /// A certificate has come into force. If a restore has marked its wallet, it is what has to be confirmed now.
+    pub(super) fn in_force(&mut self, myself: &ActorRef<KeygenMsg>, record: &WalletRecord) {
+        let wallet = &record.wallet;
+        if self.quarantine.waiting.remove(wallet) || self.quarantine.wallets.contains_key(wallet) {
+            tracing::warn!(%wallet, "a restored wallet has come into force: it signs when other members have confirmed it");
+            self.hold_in_quarantine(wallet.clone(), record);
+            self.confirm();
+            self.ask_later(myself);
+        }
     }
 
     fn hold_in_quarantine(&mut self, wallet: WalletId, record: &WalletRecord) {

@@ -13,7 +13,7 @@ use crate::ids::{Epoch, NodeId};
 use crate::keygen::KeygenArgs;
 use crate::pairing::{Banned, PairingArgs};
 use crate::registry::{RegistryArgs, View};
-use crate::reshare::ReshareArgs;
+use crate::reshare::{ReshareArgs, Switched};
 use crate::signing::SigningArgs;
 use crate::storage::{StorageHandle, StorageTimeouts};
 use crate::supervision::Deliver;
@@ -116,7 +116,10 @@ impl NodeState {
             transport: self.addresses.transport.clone(),
             storage: self.storage_handle(),
             pairing: self.addresses.pairing.clone(),
-            users: vec![Arc::new(self.addresses.signing.clone())],
+            users: vec![
+                Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Switched>>,
+                Arc::new(self.addresses.keygen.clone()),
+            ],
             pool: self.args.pool.clone(),
             clock: self.args.clock,
             deadline: settings.reshare_deadline,

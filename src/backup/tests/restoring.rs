@@ -6,7 +6,9 @@ use super::*;
 use crate::checkup::LastCheckup;
 use crate::ids::Generation;
 use crate::reshare::some_reshare_notes;
-use crate::wallet::{Pending, RESTORED_KEY, Restored, orphan_key, quarantine_key, resharing_key, share_key};
+use crate::wallet::{
+    Pending, RESTORED_KEY, Restored, orphan_key, pending_key, quarantine_key, resharing_key, share_key,
+};
 
 #[test]
 fn restore__should_bring_back_every_record_of_one_moment() {
@@ -38,6 +40,30 @@ fn restored_store__should_hold_its_wallets_in_quarantine_and_no_pair_setup() {
     }
     assert!(restored.list(Family::Pairs, b"", None, 1).unwrap().records.is_empty());
     assert!(stage.store.get(Family::Meta, RESTORED_KEY).unwrap().is_none(), "only the copy is one");
+}
+
+#[test]
+fn restored_store__should_hold_wallets_in_quarantine_that_only_wait_for_their_certificate() {
+    let mut stage = Stage::new();
+    let me = stage.identities[0].id();
+    let wait = |wallet: &WalletId| {
+        let (cluster, threshold) = (&stage.settings.owner.cluster, Threshold::new(2, 3).unwrap());
+        let dealt =
+            PlantedWallet::deal(cluster, &stage.peers, &stage.identities, wallet, threshold, &[Scheme::Ed25519]);
+        let record = dealt.certificate.record();
+        let shares = dealt.shares[&me].iter().map(|(&scheme, share)| (scheme, share.to_secret_bytes().unwrap()));
+        let pending = Pending::new(record.session, [1; 32], record.encode().unwrap(), [2; 64], &shares.collect());
+        (record.session, pending.encode().unwrap())
+    };
+    let (pending, aside): (WalletId, WalletId) = ("pending".parse().unwrap(), "aside".parse().unwrap());
+    let (of_pending, (session, of_aside)) = (wait(&pending).1, wait(&aside));
+    let records = Batch::new().put(Family::Shares, pending_key(&pending), of_pending);
+    stage.write(&records.put(Family::Shares, orphan_key(&aside, session), of_aside));
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let (restored, _) = stage.restore(&made.path).unwrap();
+    for wallet in [pending, aside] {
+        assert!(restored.get(Family::Meta, &quarantine_key(&wallet)).unwrap().is_some(), "{wallet}");
+    }
 }
 
 #[test]

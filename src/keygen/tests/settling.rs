@@ -5,10 +5,11 @@ use crate::error::Code;
 use crate::ids::NodeId;
 use crate::keygen::prepare::{Admitted, Prepared};
 use crate::keygen::work::{TaskDone, Work};
+use crate::reshare::Switched;
 use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Point};
 use crate::testing::PlantedWallet;
-use crate::wallet::{Pending, RECORD_DOMAIN, orphan_key, pending_key};
+use crate::wallet::{Pending, RECORD_DOMAIN, Restored, orphan_key, pending_key, quarantine_key};
 
 /// A wallet of which the member under test holds its shares pending.
 struct Held {
@@ -117,4 +118,58 @@ async fn wallet__should_not_be_made_anew_when_it_became_active_while_a_request_w
     let failure = answer.await.unwrap().unwrap_err();
     // It was made for another request.
     assert_eq!(failure.code, Code::KeyAlreadyExists, "{failure}");
+}
+
+/// What a restore puts beside a wallet.
+fn mark(wallet: &WalletId) -> Batch {
+    let mark = Restored { archive: [1; 16], made_ms: 1, restored_ms: 2 }.encode().unwrap();
+    Batch::new().put(Family::Meta, quarantine_key(wallet), mark)
+}
+
+async fn is_marked(rig: &Rig, wallet: &WalletId) -> bool {
+    rig.store.get(Family::Meta, quarantine_key(wallet)).await.unwrap().is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_pending_share__should_stay_in_quarantine_when_it_comes_into_force() {
+    let mut held = None;
+    let ready = async |bench: &Bench, store: &StorageHandle| {
+        let stored = Held::store(bench, store).await;
+        store.write(mark(&stored.wallet), Durability::Synced).await.unwrap();
+        held = Some(stored);
+    };
+    let rig = Rig::start((2, 3), ready, |args| args.resolve_every = SOON).await;
+    let held = held.unwrap();
+    rig.reply(0, &held.wallet, held.session, held.signed_by(&rig, 0));
+    rig.reply(2, &held.wallet, held.session, held.signed_by(&rig, 2));
+    rig.until("it is in force", |snapshot| snapshot.activated == 1).await;
+    assert_eq!(rig.snapshot().await.quarantined, [held.wallet.clone()].into());
+    rig.reply(0, &held.wallet, held.session, PendingOutcome::Certified(vec![]));
+    assert!(is_marked(&rig, &held.wallet).await);
+    rig.reply(2, &held.wallet, held.session, PendingOutcome::Certified(vec![]));
+    rig.until("it is confirmed", |snapshot| snapshot.quarantined.is_empty()).await;
+    assert!(!is_marked(&rig, &held.wallet).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_reshare__should_be_confirmed_when_it_comes_into_force() {
+    let wallet = wallet_id("w");
+    let ready = async |_: &Bench, store: &StorageHandle| {
+        store.write(mark(&wallet_id("w")), Durability::Synced).await.unwrap();
+    };
+    let rig = Rig::start((2, 3), ready, |args| args.resolve_every = SOON).await;
+    assert!(rig.snapshot().await.quarantined.is_empty(), "nothing can be confirmed");
+    let bench = &rig.bench;
+    let (cluster, threshold) = (&bench.settings.cluster, bench.settings.threshold);
+    let schemes = [Scheme::Ed25519];
+    let certificate =
+        PlantedWallet::deal(cluster, &bench.peers, &bench.identities, &wallet, threshold, &schemes).certificate;
+    let session = certificate.record().session;
+    rig.keygen.cast(KeygenMsg::Switched(Switched(certificate))).unwrap();
+    assert_eq!(rig.snapshot().await.quarantined, [wallet.clone()].into());
+    for member in [0, 2] {
+        rig.reply(member, &wallet, session, PendingOutcome::Certified(vec![]));
+    }
+    rig.until("it is confirmed", |snapshot| snapshot.quarantined.is_empty()).await;
+    assert!(!is_marked(&rig, &wallet).await);
 }
