@@ -39,7 +39,8 @@ impl<M: Message> Child<M> {
     }
 
     /// Starts a life of the child, linked to `supervisor`. It answers at its address before it does anything but start:
-    /// whatever it sets in motion finds it there.
+    /// whatever it sets in motion finds it there. Where a life runs already, there is no second one: an order to start again
+    /// may come late.
     ///
     /// # Errors
     /// When the actor's `pre_start` fails.
@@ -49,6 +50,9 @@ impl<M: Message> Child<M> {
         arguments: A::Arguments,
         supervisor: ActorCell,
     ) -> Result<(), SpawnErr> {
+        if self.life.is_some() {
+            return Ok(());
+        }
         let actor = Watched::new(actor, self.stuck_after);
         self.progress = actor.progress();
         let bound = Bound { actor, address: self.address.clone() };
@@ -201,6 +205,9 @@ mod tests {
         assert!(address.current().is_none());
         for _ in 0..2 {
             child.start(Player, Ok(()), supervisor.get_cell()).await.unwrap();
+            let life = address.current().unwrap().get_id();
+            child.start(Player, Ok(()), supervisor.get_cell()).await.unwrap();
+            assert_eq!(address.current().unwrap().get_id(), life, "one life at a time");
             assert!(child.is(&address.current().unwrap().get_cell()));
             child.stop(Duration::from_secs(1)).await;
             assert!(address.current().is_none());
