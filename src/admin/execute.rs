@@ -58,9 +58,9 @@ impl Executor {
         let wanted = if full { Wanted::Full } else { Wanted::Smaller };
         let made = self.addresses.backup.call(BACKUP, |reply| BackupMsg::Create { wanted, reply }).await;
         let made = made.map_err(unanswered)?;
-        let Made { path, is_full, records, bytes, removed, .. } =
+        let Made { path, is_full, records, bytes, removed, warning, .. } =
             made.map_err(|error| Refused { code: error.code, problem: error.problem })?;
-        Ok(Done::Backup(BackupDone { path, full: is_full, records, bytes, removed }))
+        Ok(Done::Backup(BackupDone { path, full: is_full, records, bytes, removed, warning }))
     }
 
     async fn rekey(&self, current: &Secret, new: &Secret) -> Result<Done, Refused> {

@@ -155,6 +155,9 @@ pub struct BackupDone {
     pub bytes: u64,
     /// Old backups that went.
     pub removed: Vec<PathBuf>,
+    /// What went wrong after it was in its place; it is good all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// How a node is, for its operator.

@@ -85,7 +85,7 @@ pub struct BackupSnapshot {
     pub last_took: Duration,
     /// How long its file is.
     pub last_bytes: u64,
-    /// Why the last try failed, if it did.
+    /// Why the last try failed, if it did; or what went wrong after the backup was made.
     pub last_problem: Option<String>,
 }
 
@@ -213,11 +213,17 @@ impl BackupState {
     fn done(&mut self, myself: &ActorRef<BackupMsg>, JobDone { outcome, took }: JobDone) {
         self.seen.running = false;
         self.seen.last_succeeded = Some(outcome.is_ok());
-        self.seen.last_problem = outcome.as_ref().err().map(ToString::to_string);
+        self.seen.last_problem = match &outcome {
+            Ok(made) => made.warning.clone(),
+            Err(problem) => Some(problem.to_string()),
+        };
         let pause = match &outcome {
             Ok(made) => {
                 let (path, full) = (made.path.display(), made.is_full);
                 tracing::info!(%path, full, records = made.records, bytes = made.bytes, ?took, "backup made");
+                if let Some(warning) = &made.warning {
+                    tracing::warn!(warning, "the backup is good, but not all is as it should be in its folder");
+                }
                 self.newest_ms = Some(made.made_ms);
                 self.seen.made = self.seen.made.saturating_add(1);
                 (self.seen.last_took, self.seen.last_bytes) = (took, made.bytes);

@@ -63,6 +63,8 @@ pub struct Made {
     pub bytes: u64,
     /// Old backups that went.
     pub removed: Vec<PathBuf>,
+    /// What went wrong after it was in its place: it is good all the same.
+    pub warning: Option<String>,
 }
 
 /// What a look over the store found.
@@ -216,16 +218,18 @@ impl Written {
     pub(super) fn finish(self, keep: usize) -> Result<Made, BackupError> {
         let Self { file, folder, name, manifest, records, bytes } = self;
         folder.place(&file)?;
-        if let Some(manifest) = &manifest {
-            // Without it, as after a crash right here, the next backup is a full one.
+        // Without its manifest, as after a crash right here, the next backup is a full one.
+        let noted = manifest.as_ref().map_or(Ok(()), |manifest| {
             let mut file = folder.begin(folder.manifest_of(name))?;
             let path = file.path().to_owned();
             manifest.write(file.file_mut(), &path)?;
-            folder.place(&file)?;
-        }
-        let removed = folder.retain(keep)?;
-        let path = file.path().to_owned();
-        Ok(Made { path, is_full: manifest.is_some(), made_ms: name.made_ms(), records, bytes, removed })
+            folder.place(&file)
+        });
+        let mut removed = Vec::new();
+        let retained = folder.retain(keep, &mut removed);
+        let warning = noted.and(retained).err().map(|error| error.to_string());
+        let (path, is_full, made_ms) = (file.path().to_owned(), manifest.is_some(), name.made_ms());
+        Ok(Made { path, is_full, made_ms, records, bytes, removed, warning })
     }
 }
 

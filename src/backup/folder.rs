@@ -151,13 +151,13 @@ impl BackupFolder {
         self.sync()
     }
 
-    /// Keeps the `keep` newest full backups with what rests on them; the others go, with their manifests.
-    pub(super) fn retain(&self, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
+    /// Keeps the `keep` newest full backups with what rests on them; the others go, with their manifests, and are told in
+    /// `removed`.
+    pub(super) fn retain(&self, keep: usize, removed: &mut Vec<PathBuf>) -> Result<(), BackupError> {
         let listed = self.list()?;
         let mut fulls: Vec<u64> = listed.iter().filter(|found| found.is_full).map(|found| found.name.full_ms).collect();
         fulls.sort_unstable();
-        let Some(oldest) = fulls.iter().rev().take(keep.max(1)).next_back().copied() else { return Ok(Vec::new()) };
-        let mut removed = Vec::new();
+        let Some(oldest) = fulls.iter().rev().take(keep.max(1)).next_back().copied() else { return Ok(()) };
         // A differential one goes before what it rests on.
         for old in listed.into_iter().rev().filter(|found| found.name.full_ms < oldest) {
             remove(&old.path)?;
@@ -166,8 +166,7 @@ impl BackupFolder {
             }
             removed.push(old.path);
         }
-        self.sync()?;
-        Ok(removed)
+        self.sync()
     }
 
     fn sync(&self) -> Result<(), BackupError> {

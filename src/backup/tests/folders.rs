@@ -43,6 +43,21 @@ fn old_backups__should_go_with_what_rests_on_them() {
 }
 
 #[test]
+fn backup__should_be_made_also_where_an_old_one_cannot_be_removed() {
+    let mut stage = Stage::new();
+    stage.settings.keep = 1;
+    let (old, older) = ("node1-20200202T000000000Z.full.age", "node1-20200101T000000000Z.full.age");
+    std::fs::create_dir(stage.path(old)).unwrap();
+    std::fs::write(stage.path(older), "old").unwrap();
+    let made = stage.back_up(Wanted::Full).unwrap();
+    assert!(made.warning.as_ref().is_some_and(|warning| warning.contains(old)), "{made:?}");
+    stage.verify(&made.path).unwrap();
+    std::fs::remove_dir(stage.path(old)).unwrap();
+    let next = stage.back_up(Wanted::Smaller).unwrap();
+    assert_eq!((next.is_full, next.removed, next.warning), (false, vec![stage.path(older)], None));
+}
+
+#[test]
 fn next_backup__should_be_full_when_a_differential_one_is_of_little_use() {
     let mut stage = Stage::new();
     let fulls =

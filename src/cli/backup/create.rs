@@ -44,6 +44,9 @@ impl CreateArgs {
         for removed in made.removed {
             text.extend(["removed ", &removed.display().to_string(), "\n"]);
         }
+        if let Some(warning) = made.warning {
+            text.extend(["but: ", &warning, "\n"]);
+        }
         tell(&text)
     }
 
@@ -62,8 +65,8 @@ impl CreateArgs {
         let store = Store::open(options, &key).map_err(|error| Failed::Work(error.into()))?;
         let wanted = if self.full { Wanted::Full } else { Wanted::Smaller };
         let never = AtomicBool::new(false);
-        let Made { path, is_full, records, bytes, removed, .. } =
+        let Made { path, is_full, records, bytes, removed, warning, .. } =
             create(&store.export(), &backups.settings, wanted, now_ms(), &never)?;
-        Ok(BackupDone { path, full: is_full, records, bytes, removed })
+        Ok(BackupDone { path, full: is_full, records, bytes, removed, warning })
     }
 }
