@@ -45,7 +45,9 @@ pub fn ask_within(socket: &Path, command: &Command, limit: Duration) -> Result<D
     })?;
     let failed = |error: std::io::Error| AskError::Failed(error.to_string());
     stream.set_read_timeout(Some(limit)).map_err(failed)?;
-    let mut line = Zeroizing::new(serde_json::to_vec(command).map_err(|error| AskError::Failed(error.to_string()))?);
+    // Room for all that a node takes, so that a secret is never moved.
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE_BYTES));
+    serde_json::to_writer(&mut *line, command).map_err(|error| AskError::Failed(error.to_string()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(failed)?;
     let mut answer = Vec::new();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::geteuid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -58,17 +58,31 @@ fn is_permitted(stream: &UnixStream) -> bool {
     permitted
 }
 
+/// Reads up to the end of a line, and what came with it, into the one buffer that is wiped: nothing else ever holds a secret.
+/// None, where the line is too long or never ends.
+async fn read_line(reading: &mut (impl AsyncRead + Unpin)) -> Option<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(vec![0; MAX_LINE_BYTES]);
+    let mut len = 0_usize;
+    loop {
+        // A full buffer takes nothing any more: that reads as the end.
+        let read = reading.read(line.get_mut(len..)?).await.ok().filter(|&read| read > 0)?;
+        let end = len.checked_add(read)?;
+        let found = line.get(len..end)?.iter().position(|&byte| byte == b'\n');
+        if let Some(found) = found {
+            line.truncate(len.checked_add(found)?);
+            return Some(line);
+        }
+        len = end;
+    }
+}
+
 /// One command and its answer.
 async fn connection(stream: UnixStream, executor: Executor) {
-    let (reading, mut writing) = stream.into_split();
-    // Room for all that is read, so that a secret is never moved.
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE_BYTES));
-    let mut reader = BufReader::new(reading.take(MAX_LINE_BYTES as u64));
-    let read = timeout(LINE_TIME, reader.read_until(b'\n', &mut line)).await;
-    if !matches!(read, Ok(Ok(_))) || !line.ends_with(b"\n") {
+    let (mut reading, mut writing) = stream.into_split();
+    let Ok(Some(line)) = timeout(LINE_TIME, read_line(&mut reading)).await else {
         tracing::debug!("a connection of the operator brought no command");
         return;
-    }
+    };
     let answer = match serde_json::from_slice::<Command>(&line) {
         Ok(command) => {
             drop(line);
@@ -85,4 +99,27 @@ async fn connection(stream: UnixStream, executor: Executor) {
     text.push(b'\n');
     // Whoever asked may have gone.
     let _ = timeout(LINE_TIME, async { writing.write_all(&text).await }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn line__should_be_read_up_to_its_end_however_it_comes() {
+        let mut parts = tokio_test_parts(&[b"{\"com", b"mand\"", b"}\nmore"]);
+        assert_eq!(*read_line(&mut parts).await.unwrap(), b"{\"command\"}");
+        for unfinished in [b"".as_slice(), b"no end", &vec![b'x'; MAX_LINE_BYTES + 1]] {
+            assert!(read_line(&mut &*unfinished).await.is_none());
+        }
+        let longest = [vec![b'x'; MAX_LINE_BYTES - 1], vec![b'\n']].concat();
+        assert_eq!(read_line(&mut longest.as_slice()).await.unwrap().len(), MAX_LINE_BYTES - 1);
+    }
+
+    fn tokio_test_parts<'a>(parts: &[&'a [u8]; 3]) -> impl AsyncRead + Unpin + use<'a> {
+        let [first, second, third] = *parts;
+        first.chain(second).chain(third)
+    }
 }
