@@ -37,6 +37,8 @@ impl From<BackupError> for NotMade {
 /// What a job reports.
 pub struct JobDone {
     outcome: Result<Made, NotMade>,
+    /// When it began, by the clock: the name may say more, where the clock was ahead before.
+    begun_ms: u64,
     took: Duration,
 }
 
@@ -77,7 +79,7 @@ pub struct BackupSnapshot {
     pub made: u64,
     /// How many failed.
     pub failed: u64,
-    /// How old the newest backup is; none where there is none, or the folder could not be read.
+    /// How old the newest backup is; none where there is none, its name is from the future, or the folder could not be read.
     pub age: Option<Duration>,
     /// Whether the last try succeeded, if there was one.
     pub last_succeeded: Option<bool>,
@@ -163,8 +165,8 @@ impl Actor for BackupActor {
                 }
             }
             BackupMsg::Listed(newest_ms) => {
-                // One may have been made meanwhile.
-                state.newest_ms = state.newest_ms.max(newest_ms);
+                // One that was made meanwhile is newer.
+                state.newest_ms = state.newest_ms.or(newest_ms);
                 state.wake(&myself, Duration::ZERO);
             }
             BackupMsg::Done(done) => state.done(&myself, done),
@@ -186,9 +188,11 @@ impl BackupState {
         Some(self.age().map_or(Duration::ZERO, |age| period.saturating_sub(age)))
     }
 
+    /// One that seems to come from the future has no age: the clock was ahead when it was made, or is behind now, and the next
+    /// one is due.
     fn age(&self) -> Option<Duration> {
         let now_ms = self.args.clock.now_ms();
-        self.newest_ms.map(|newest_ms| Duration::from_millis(now_ms.saturating_sub(newest_ms)))
+        self.newest_ms.and_then(|newest_ms| now_ms.checked_sub(newest_ms)).map(Duration::from_millis)
     }
 
     /// Comes back when the next one is due, and not before `pause` has passed.
@@ -206,11 +210,11 @@ impl BackupState {
             let begun = Instant::now();
             let now_ms = args.clock.now_ms();
             let outcome = make(args, wanted, now_ms, stop).await.map_err(NotMade::from);
-            JobDone { outcome, took: begun.elapsed() }
+            JobDone { outcome, begun_ms: now_ms, took: begun.elapsed() }
         });
     }
 
-    fn done(&mut self, myself: &ActorRef<BackupMsg>, JobDone { outcome, took }: JobDone) {
+    fn done(&mut self, myself: &ActorRef<BackupMsg>, JobDone { outcome, begun_ms, took }: JobDone) {
         self.seen.running = false;
         self.seen.last_succeeded = Some(outcome.is_ok());
         self.seen.last_problem = match &outcome {
@@ -224,7 +228,7 @@ impl BackupState {
                 if let Some(warning) = &made.warning {
                     tracing::warn!(warning, "the backup is good, but not all is as it should be in its folder");
                 }
-                self.newest_ms = Some(made.made_ms);
+                self.newest_ms = Some(begun_ms);
                 self.seen.made = self.seen.made.saturating_add(1);
                 (self.seen.last_took, self.seen.last_bytes) = (took, made.bytes);
                 Duration::ZERO

@@ -49,7 +49,13 @@ async fn replace_disk(cluster: &Cluster, number: usize, backup: &Path) {
     let args = cluster.local().args(number).unwrap();
     std::fs::remove_dir_all(&args.storage.options.folder).unwrap();
     let key = key(1);
-    let target = Target { store: args.storage.options.clone(), key: &key, files: None, aside: None, now_ms: args.clock.now_ms() };
+    let target = Target {
+        store: args.storage.options.clone(),
+        key: &key,
+        files: None,
+        aside: None,
+        now_ms: args.clock.now_ms(),
+    };
     restore(backup, &unlock(), Some(&args.peers), target).unwrap();
 }
 
@@ -205,6 +211,20 @@ async fn backup__should_be_made_when_it_is_due_and_fail_without_harm() {
     let name = cluster.local().name(0).unwrap();
     let newest = newest(&place, name).unwrap();
     assert_eq!(verify(&newest.path, &unlock(), None).unwrap().tally.wallets, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backups__should_go_on_where_the_clock_was_ahead_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["node0", "node1", "node2", "node3"];
+    for name in names {
+        std::fs::write(folder.path().join(format!("{name}-20990101T000000000Z.full.age")), "of the future").unwrap();
+    }
+    let cluster = start(folder.path(), Some(Duration::from_millis(300))).await;
+    assert!(names.contains(&cluster.local().name(0).unwrap().as_str()));
+    let made = async || snapshot(&cluster, 0).await.made >= 3;
+    eventually("backups are made", made).await.unwrap();
+    assert!(snapshot(&cluster, 0).await.age.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
