@@ -163,7 +163,8 @@ impl Begun {
         settings: &BackupSettings,
         stop: &AtomicBool,
     ) -> Result<Written, BackupError> {
-        let Self { mut file, sink, folder, base, now_ms } = self;
+        // What is dropped last is named first: the lock.
+        let Self { folder, mut file, sink, base, now_ms } = self;
         let survey = survey(export, base.as_ref(), stop)?;
         let base = base.filter(|base| survey.differential_bytes.saturating_mul(2) <= base.manifest.bytes);
         let name = match &base {
@@ -216,7 +217,8 @@ impl Begun {
 impl Written {
     /// Puts it in its place, and clears away what is too old: `keep` full ones stay.
     pub(super) fn finish(self, keep: usize) -> Result<Made, BackupError> {
-        let Self { file, folder, name, manifest, records, bytes } = self;
+        // What is dropped last is named first: the lock.
+        let Self { folder, file, name, manifest, records, bytes } = self;
         folder.place(&file)?;
         // Without its manifest, as after a crash right here, the next backup is a full one.
         let noted = manifest.as_ref().map_or(Ok(()), |manifest| {

@@ -1,18 +1,19 @@
 //! Makes a store of a backup, in an empty place, and checks backups without one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::chain::{Backup, Entry};
 use super::check::{Checker, Tally};
-use super::frame::{Head, Record};
+use super::frame::{Head, MAX_FILE_BYTES, Record};
+use super::reader::read_file;
 use super::{BackupError, Unlock};
 use crate::identity::PeerBook;
 use crate::ids::WalletId;
 use crate::secret::SecretBytes;
-use crate::storage::{Batch, Durability, Family, KeySource, LockedFolder, Owner, Store, StoreOptions};
+use crate::storage::{Batch, Durability, Family, KeySource, LockedFolder, Owner, Store, StoreOptions, make_folder};
 use crate::wallet::{
     ORPHAN_PREFIX, PENDING_PREFIX, QUARANTINE_PREFIX, RESHARING_PREFIX, RESTORED_KEY, Restored, quarantine_key,
 };
@@ -47,7 +48,7 @@ pub struct Target<'a> {
     pub store: StoreOptions,
     /// What is to unlock it.
     pub key: &'a KeySource,
-    /// Where files that came along go. None is replaced.
+    /// Where files that came along go. None is replaced: one that is there has to be the same.
     pub files: Option<PathBuf>,
     /// Where goes what is in the place of the store, once the new one is whole: it is never removed. Without it, nothing, or an
     /// empty folder, may be there.
@@ -156,16 +157,40 @@ fn fill(
     filling.finish()?;
     if let Some(folder) = files {
         for file in kept {
-            let path = folder.join(&file.name);
-            let mut options = OpenOptions::new();
-            let written = options.write(true).create_new(true).mode(0o600).open(&path).and_then(|mut copy| {
-                copy.write_all(file.content.expose())?;
-                copy.sync_all()
-            });
-            written.map_err(BackupError::writing(&path))?;
+            put_file(&folder.join(&file.name), &file.content)?;
         }
     }
     Ok(verified)
+}
+
+/// Puts a file that came along in its place, whole and durable. One that is there already is left alone, and has to be the
+/// same: an earlier try may have put it there.
+fn put_file(path: &Path, content: &SecretBytes) -> Result<(), BackupError> {
+    let staging = beside(path, "restoring");
+    remove_file(&staging)?;
+    let mut options = OpenOptions::new();
+    let written = options.write(true).create_new(true).mode(0o600).open(&staging).and_then(|mut copy| {
+        copy.write_all(content.expose())?;
+        copy.sync_all()
+    });
+    // A link never takes the place of anything.
+    let linked = written.map_err(BackupError::writing(&staging)).and_then(|()| match fs::hard_link(&staging, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let is_same = read_file(path, MAX_FILE_BYTES).is_ok_and(|there| *there == *content.expose());
+            if is_same { Ok(()) } else { Err(BackupError::Occupied { path: path.to_owned() }) }
+        }
+        linked => linked.map_err(BackupError::writing(path)),
+    });
+    remove_file(&staging)?;
+    linked?;
+    sync_parent(path)
+}
+
+fn remove_file(path: &Path) -> Result<(), BackupError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(BackupError::writing(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a whole backup and checks everything, while `also` gets what is in it.
@@ -264,7 +289,7 @@ fn uncertified(key: &[u8]) -> Option<&[u8]> {
 /// what the other has half done for what a dead one left. The folder is made if it is not there.
 fn lock(place: &Path) -> Result<File, BackupError> {
     let parent = parent(place);
-    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(BackupError::writing(parent))?;
+    make_folder(parent).map_err(BackupError::writing(parent))?;
     let folder = File::open(parent).map_err(BackupError::reading(parent))?;
     match folder.try_lock() {
         Ok(()) => Ok(folder),
@@ -286,10 +311,8 @@ fn beside(place: &Path, addition: &str) -> PathBuf {
 
 fn ensure_empty(place: &Path) -> Result<(), BackupError> {
     match fs::read_dir(place) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-            Err(BackupError::Occupied { path: place.to_owned() })
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Err(BackupError::Occupied { path: place.to_owned() }),
         Err(error) => Err(BackupError::reading(place)(error)),
         Ok(mut files) => match files.next() {
             None => Ok(()),
@@ -300,7 +323,7 @@ fn ensure_empty(place: &Path) -> Result<(), BackupError> {
 
 fn clear(staging: &Path) -> Result<(), BackupError> {
     match fs::remove_dir_all(staging) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(BackupError::writing(staging)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(BackupError::writing(staging)(error)),
         _ => Ok(()),
     }
 }

@@ -30,11 +30,7 @@ impl LockedFolder {
             folder: path.to_owned(),
             problem: Arc::from(error.to_string()),
         };
-        let mut builder = DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path).map_err(|error| unusable(&error))?;
+        make_folder(path).map_err(|error| unusable(&error))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -52,6 +48,26 @@ impl LockedFolder {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes a folder, and those above it that are missing, for their owner's eyes only. They are there after a loss of power too:
+/// what is made durable in a folder goes with it otherwise.
+///
+/// # Errors
+/// When a folder cannot be made.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)?;
+    for made in missing.into_iter().rev() {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub use family::Family;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::{Action, Fault, Hold};
 pub use faults::{Faults, Point};
-pub(crate) use folder::LockedFolder;
+pub(crate) use folder::{LockedFolder, make_folder};
 pub use gate::Gate;
 pub use handle::{StorageHandle, StorageTimeouts};
 pub use header::Owner;

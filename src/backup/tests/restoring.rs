@@ -310,9 +310,13 @@ fn identity_files__should_come_along_when_asked_and_replace_nothing() {
     };
     restore(&made.path, &unlock(), None, target("one")).unwrap();
     assert_eq!(std::fs::read(files.join("node1_private.key")).unwrap(), b"a key");
+    restore(&made.path, &unlock(), None, target("again")).unwrap();
+    std::fs::write(files.join("node1_private.key"), "another").unwrap();
     let refused = restore(&made.path, &unlock(), None, target("two")).unwrap_err();
-    assert!(matches!(refused, BackupError::Write { .. }), "{refused}");
+    assert!(matches!(refused, BackupError::Occupied { .. }), "{refused}");
     assert!(!stage.folder.path().join("two").exists());
+    assert_eq!(std::fs::read(files.join("node1_private.key")).unwrap(), b"another");
+    assert_eq!(std::fs::read_dir(&files).unwrap().count(), 1, "nothing unfinished is left");
     std::fs::remove_file(stage.folder.path().join("node1_private.key")).unwrap();
     let missing = stage.back_up(Wanted::Full).unwrap_err();
     assert!(matches!(missing, BackupError::Read { .. }), "{missing}");
