@@ -29,6 +29,9 @@ use crate::wallet::{Pending, WalletCertificate, WalletRecord, proof_message};
 use crate::wire::message::PeerMessage;
 use crate::wire::sheet::Task;
 
+/// By which part of the time that is left to a run its proofs end before it.
+const PROOFS_END_EARLY_BY: u64 = 10;
+
 /// The proofs of a reshare that this node has made.
 pub(super) struct Proving {
     own: Held,
@@ -86,6 +89,7 @@ impl ReshareState {
         let record = WalletRecord::decode(&own.record)
             .map_err(|_| Failure::new(Code::DataCorruption, "a pending record does not decode"))?;
         self.turn = self.turn.wrapping_add(1);
+        let deadline_ms = self.proof_deadline(own.session);
         let mut sheets = Vec::new();
         for key in record.keys.iter().filter(|key| own.schemes.contains(&key.group.scheme())) {
             let (scheme, threshold) = (key.group.scheme(), key.group.threshold());
@@ -100,12 +104,24 @@ impl ReshareState {
                 threshold,
                 signatures: signatures.iter().map(|(&node, &signature)| (node, ByteArray::new(signature))).collect(),
             };
-            let deadline_ms = self.args.clock.deadline_ms(self.args.deadline);
             let draft = Draft { task, participants, attempt: 1, deadline_ms };
             let sheet = SheetContext::draft(draft, &self.args.cluster, &self.args.identity)?;
             sheets.push((scheme, Arc::new(sheet)));
         }
         Ok(sheets)
+    }
+
+    /// When the proofs of a reshare must be there. Those of a run that still has its clients end before it does, so that
+    /// they are told who was awaited.
+    fn proof_deadline(&mut self, reshare: SheetHash) -> u64 {
+        let (now_ms, own) = (self.args.clock.now_ms(), self.args.clock.deadline_ms(self.args.deadline));
+        match self.run_of(reshare) {
+            Some((_, run)) => {
+                let left = run.sheet.sheet.deadline_ms.saturating_sub(now_ms);
+                now_ms.saturating_add(left - left / PROOFS_END_EARLY_BY)
+            }
+            None => own,
+        }
     }
 
     /// An engine is built: start its session.

@@ -49,13 +49,13 @@ fn steps() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Who is killed where. A member that leaves proves nothing.
+/// Who is killed where. A member that leaves is dealt nothing in round 3, and proves nothing.
 fn acts() -> Vec<(&'static str, String, Member)> {
-    let may = |doing: &str, member| doing != "proof" || member != Member::Leaving;
+    let may = |doing: &str, place: &str, member| (doing != "proof" && place != "round 3") || member != Member::Leaving;
     let steps = steps().into_iter().enumerate();
     steps
         .flat_map(|(at, (doing, place))| {
-            let able = Member::ALL.into_iter().filter(move |&member| may(doing, member)).collect::<Vec<_>>();
+            let able = Member::ALL.into_iter().filter(|&member| may(doing, &place, member)).collect::<Vec<_>>();
             let chosen = if rounds().is_some() { able } else { vec![able[at % able.len()]] };
             chosen.into_iter().map(move |member| (doing, place.clone(), member))
         })
