@@ -8,6 +8,7 @@ use super::frame::{File, Head, Record, StateHash, key_hash, number_of};
 use super::names::base_of;
 use super::reader::{ArchiveReader, Item};
 use super::{BackupError, Unlock};
+use crate::identity::PeerBook;
 
 /// What a backup holds.
 pub enum Entry {
@@ -47,14 +48,19 @@ impl<'a> Backup<'a> {
     }
 
     /// Shows the files, and then the records in the order of the store. For a differential backup, the full one must lie
-    /// beside it.
+    /// beside it. With a peer book, the node must have signed all of it.
     ///
     /// Only when this returns has the backup proved whole. Until then nothing that was shown can be relied on.
     ///
     /// # Errors
     /// When it was altered or misses something, the full one below it is not there, or whatever `show` returns.
-    pub fn read(self, mut show: impl FnMut(Entry) -> Result<(), BackupError>) -> Result<Head, BackupError> {
+    pub fn read(
+        self,
+        peers: Option<&PeerBook>,
+        mut show: impl FnMut(Entry) -> Result<(), BackupError>,
+    ) -> Result<Head, BackupError> {
         let Self { path, unlock, mut archive } = self;
+        let signed = |archive: &Archive| peers.map_or(Ok(()), |peers| archive.check_author(peers));
         let head = archive.head().clone();
         let mut state = StateHash::default();
         if head.base.is_none() {
@@ -69,12 +75,15 @@ impl<'a> Backup<'a> {
                     Item::Gone(..) => {}
                 }
             }
+            signed(&archive)?;
         } else {
             let mut merge = Merge::begin(path, unlock, archive, &head, &mut show)?;
             while let Some(record) = merge.next()? {
                 state.add(record.family, &record.key, record.version);
                 show(Entry::Record(record))?;
             }
+            signed(&merge.newer)?;
+            signed(&merge.base)?;
         }
         if state.finish() != *head.state {
             return Err(BackupError::Damaged("it does not hold all that it was made of"));

@@ -19,6 +19,13 @@ use crate::wallet::{
     WalletCertificate, WalletRecord, certificate_key, share_key, unverified_record,
 };
 
+/// The longest active share, in bytes.
+const MAX_SHARE_BYTES: usize = 8 * 1024;
+/// The most memory that shares take while they wait for their certificates, in bytes: about a million of them.
+const MAX_WAITING_BYTES: usize = 1 << 30;
+/// What a share that waits takes beside its key and its value, about.
+const WAITING_BYTES: usize = 128;
+
 /// How many records of each family a backup holds, and how many wallets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -40,6 +47,8 @@ pub(super) struct Checker<'a> {
     peers: Option<&'a PeerBook>,
     /// Active shares whose certificate has not come yet, by their storage keys.
     shares: BTreeMap<Vec<u8>, SecretBytes>,
+    /// How many bytes these may still take.
+    pub(super) room: usize,
     tally: Tally,
 }
 
@@ -47,7 +56,7 @@ impl<'a> Checker<'a> {
     /// With a peer book, certificates must be signed by all their members; without, only what they say is checked.
     pub(super) fn new(head: &Head, peers: Option<&'a PeerBook>) -> Self {
         let (shares, tally) = (BTreeMap::new(), Tally::default());
-        Self { cluster: head.cluster.clone(), node: head.node, peers, shares, tally }
+        Self { cluster: head.cluster.clone(), node: head.node, peers, shares, room: MAX_WAITING_BYTES, tally }
     }
 
     /// Checks one record.
@@ -78,6 +87,13 @@ impl<'a> Checker<'a> {
     fn take_share(&mut self, record: &Record) -> Result<(), BackupError> {
         let wrong = |problem| Err(BackupError::record(Family::Shares, &record.key, problem));
         if record.key.starts_with(ACTIVE_PREFIX) {
+            let bytes = record.value.len();
+            if bytes > MAX_SHARE_BYTES {
+                return wrong("it is too long for a share");
+            }
+            let room = self.room.checked_sub(record.key.len().saturating_add(bytes).saturating_add(WAITING_BYTES));
+            let Some(room) = room else { return wrong("there are more shares than are checked at a time") };
+            self.room = room;
             self.shares.insert(record.key.clone(), SecretBytes::copy_from(record.value.expose()));
             return Ok(());
         }

@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use age::stream::StreamWriter;
 
 use super::folder::{BackupFolder, Unfinished};
-use super::frame::{ArchiveId, Head, MAX_FILE_BYTES, RECORD_HEAD_BYTES, StateHash};
+use super::frame::{ARCHIVE_DOMAIN, ArchiveId, Head, MAX_FILE_BYTES, MAX_GONE, RECORD_HEAD_BYTES, StateHash};
 use super::manifest::{Entry, Manifest, Since, entry};
 use super::names::BackupName;
 use super::reader::read_file;
 use super::writer::ArchiveWriter;
 use super::{BackupError, Seal};
+use crate::identity::NodeIdentity;
 use crate::ids::NodeName;
 use crate::secret::SecretBytes;
 use crate::storage::{Export, Owner};
@@ -31,6 +33,8 @@ pub struct BackupSettings {
     pub owner: Owner,
     /// The node's name, by which its backups are told from others'.
     pub name: NodeName,
+    /// The node, which signs what it makes.
+    pub signer: Arc<NodeIdentity>,
     /// Finds out what a backup is encrypted with, each time one is made: a passphrase is not kept in between.
     pub seal: Box<dyn Fn() -> Result<Seal, BackupError> + Send + Sync>,
     /// How many full backups are kept, at least one, each with what rests on it.
@@ -166,7 +170,10 @@ impl Begun {
         // What is dropped last is named first: the lock.
         let Self { folder, mut file, sink, base, now_ms } = self;
         let survey = survey(export, base.as_ref(), stop)?;
-        let base = base.filter(|base| survey.differential_bytes.saturating_mul(2) <= base.manifest.bytes);
+        let base = base.filter(|base| {
+            let gone = u64::try_from(base.gone(&survey.seen).count()).unwrap_or(u64::MAX);
+            survey.differential_bytes.saturating_mul(2) <= base.manifest.bytes && gone <= MAX_GONE
+        });
         let name = match &base {
             None => BackupName { full_ms: now_ms, differential_ms: None },
             Some(base) => BackupName { differential_ms: Some(now_ms), ..base.name },
@@ -203,7 +210,7 @@ impl Begun {
             Ok::<_, BackupError>(())
         })?;
         let finish = || -> io::Result<(u64, u64)> {
-            let (sink, content_bytes) = archive.end()?;
+            let (sink, content_bytes) = archive.end(|hash| settings.signer.sign(ARCHIVE_DOMAIN, &[hash]))?;
             let mut file = sink.finish()?;
             file.flush()?;
             Ok((content_bytes, file.get_ref().metadata()?.len()))

@@ -88,6 +88,14 @@ pub enum BackupError {
         /// Its node.
         node: NodeId,
     },
+    /// The node that it says it is of has not signed it.
+    #[error(
+        "the backup is not signed by node {node}, of which it says it is: somebody else made it, or the node's identity is another one now"
+    )]
+    Author {
+        /// The node.
+        node: NodeId,
+    },
     /// A differential backup does not fit to the full one that its name leads to.
     #[error("{} is not the full backup that the differential one rests on", path.display())]
     OtherBase {
@@ -132,7 +140,9 @@ impl BackupError {
             Self::Write { .. } | Self::Seal { .. } | Self::Occupied { .. } => Code::StorageWrite,
             Self::Busy { .. } | Self::Restoring { .. } => Code::ConcurrencyLimit,
             Self::Interrupted => Code::Cancelled,
-            Self::Damaged(_) | Self::OtherBase { .. } | Self::Record { .. } => Code::DataCorruption,
+            Self::Damaged(_) | Self::Author { .. } | Self::OtherBase { .. } | Self::Record { .. } => {
+                Code::DataCorruption
+            }
             Self::Read { .. }
             | Self::Secret(_)
             | Self::NotABackup { .. }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Numbers are big-endian; head and end are MessagePack. Gone and record frames ascend strictly by family and key. The
-//! end holds counts, and the SHA-256 of everything before it; nothing follows it.
+//! end holds counts, the SHA-256 of everything before it, and the node's signature of that; nothing follows it.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
@@ -30,6 +30,10 @@ pub(super) const MAX_STATEMENT_BYTES: usize = 1024;
 pub(super) const MAX_NAME_BYTES: usize = 128;
 /// The longest file, in bytes.
 pub(super) const MAX_FILE_BYTES: usize = 64 * 1024;
+/// The most records that a differential archive says are gone: whoever reads it holds 33 bytes for each.
+pub(super) const MAX_GONE: u64 = 1 << 20;
+/// What nodes sign archives for.
+pub(super) const ARCHIVE_DOMAIN: &str = "quorate/backup/v1";
 /// The most files.
 pub(super) const MAX_FILES: u64 = 64;
 /// What stands before the key of a record.
@@ -79,6 +83,8 @@ pub(super) struct End {
     pub counts: Counts,
     /// SHA-256 of all bytes before the end's frame.
     pub hash: ByteArray<32>,
+    /// The node's signature of these 32 bytes, in the domain of archives.
+    pub signature: ByteArray<64>,
 }
 
 /// The kinds of frames, in the order in which they come.

@@ -32,7 +32,7 @@ pub(crate) fn some_archives(
             differential.gone(number_of(*family), &[number; 32]).unwrap();
         }
     }
-    [full, differential].map(|archive| archive.end().unwrap().0).into()
+    [full, differential].map(|archive| archive.end(|_| [0; 64]).unwrap().0).into()
 }
 
 /// Whether they are an archive that holds what it should, as far as that can be seen without the one below it.

@@ -7,9 +7,10 @@ use zeroize::Zeroizing;
 
 use super::BackupError;
 use super::frame::{
-    Counts, End, FORMAT, File, FrameKind, Head, MAGIC, MAX_FILES, MAX_STATEMENT_BYTES, RECORD_HEAD_BYTES, Record,
-    family_of, is_file_name, number_of,
+    ARCHIVE_DOMAIN, Counts, End, FORMAT, File, FrameKind, Head, MAGIC, MAX_FILES, MAX_GONE, MAX_STATEMENT_BYTES,
+    RECORD_HEAD_BYTES, Record, family_of, is_file_name, number_of,
 };
+use crate::identity::PeerBook;
 use crate::secret::SecretBytes;
 use crate::storage::{MAX_KEY_BYTES, RecordVersion};
 use crate::wire::codec;
@@ -35,6 +36,8 @@ pub(super) struct ArchiveReader<R> {
     stage: FrameKind,
     /// The last gone or record, as its place in the order.
     last: Option<(u8, Vec<u8>)>,
+    /// What its end says, once that is reached.
+    end: Option<End>,
 }
 
 impl<R: Read> ArchiveReader<R> {
@@ -56,7 +59,7 @@ impl<R: Read> ArchiveReader<R> {
         let statement = take(&mut source, &mut hash, len)?;
         let head: Head = codec::decode(statement.expose(), MAX_STATEMENT_BYTES)
             .map_err(|_| BackupError::Damaged("its head does not decode"))?;
-        Ok(Self { source, hash, head, counts: Counts::default(), stage: FrameKind::Head, last: None })
+        Ok(Self { source, hash, head, counts: Counts::default(), stage: FrameKind::Head, last: None, end: None })
     }
 
     /// What it says of itself.
@@ -104,6 +107,9 @@ impl<R: Read> ArchiveReader<R> {
 
     fn gone(&mut self, len: usize) -> Result<Item, BackupError> {
         self.counts.gone += 1;
+        if self.counts.gone > MAX_GONE {
+            return Err(BackupError::Damaged("too many records in it are gone"));
+        }
         if self.head.base.is_none() {
             return Err(BackupError::Damaged("it is full, and says that records are gone"));
         }
@@ -141,10 +147,19 @@ impl<R: Read> ArchiveReader<R> {
             return Err(BackupError::Damaged("it is not what its end says"));
         }
         // The encryption's own end is only seen by reading on.
-        match self.source.read(&mut [0]).map_err(|error| failed(&error))? {
-            0 => Ok(()),
-            _ => Err(BackupError::Damaged("something follows its end")),
+        if self.source.read(&mut [0]).map_err(|error| failed(&error))? > 0 {
+            return Err(BackupError::Damaged("something follows its end"));
         }
+        self.end = Some(end);
+        Ok(())
+    }
+
+    /// Whether the node made it whose it says it is: whoever knows a recipient can encrypt to it. To be asked when all of it
+    /// has been read.
+    pub(super) fn check_author(&self, peers: &PeerBook) -> Result<(), BackupError> {
+        let node = self.head.node;
+        let is_signed = |end: &End| peers.verify(node, ARCHIVE_DOMAIN, &[&*end.hash], &end.signature).is_ok();
+        if self.end.as_ref().is_some_and(is_signed) { Ok(()) } else { Err(BackupError::Author { node }) }
     }
 
     /// Fills `part`, of a frame of which `len` bytes are left; gives how many are left then.

@@ -34,7 +34,8 @@ pub struct Verified {
     pub files: Vec<String>,
 }
 
-/// Decrypts a backup and checks everything in it. With a peer book, the signatures of all certificates too.
+/// Decrypts a backup and checks everything in it. With a peer book, also the signatures of all certificates, and that the node
+/// made it itself.
 ///
 /// # Errors
 /// When it cannot be read, is not whole, or a record is not good.
@@ -201,7 +202,7 @@ fn check(
 ) -> Result<Verified, BackupError> {
     let mut checker = Checker::new(backup.head(), peers);
     let mut files = Vec::new();
-    let head = backup.read(|entry| {
+    let head = backup.read(peers, |entry| {
         match &entry {
             Entry::Record(record) => checker.take(record)?,
             Entry::File(file) => files.push(file.name.clone()),

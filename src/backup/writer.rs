@@ -55,10 +55,12 @@ impl<W: Write> ArchiveWriter<W> {
         self.frame(FrameKind::Record, &parts)
     }
 
-    /// Ends the archive: gives what it was written to, and how long it is without its encryption.
-    pub(super) fn end(mut self) -> io::Result<(W, u64)> {
-        let hash = <[u8; 32]>::from(self.hash.clone().finalize()).into();
-        let end = codec::encode(&End { counts: self.counts, hash }, MAX_STATEMENT_BYTES).map_err(io::Error::other)?;
+    /// Ends the archive, with the signature that `sign` makes of its hash: gives what it was written to, and how long it is
+    /// without its encryption.
+    pub(super) fn end(mut self, sign: impl FnOnce(&[u8; 32]) -> [u8; 64]) -> io::Result<(W, u64)> {
+        let hash = <[u8; 32]>::from(self.hash.clone().finalize());
+        let end = End { counts: self.counts, hash: hash.into(), signature: sign(&hash).into() };
+        let end = codec::encode(&end, MAX_STATEMENT_BYTES).map_err(io::Error::other)?;
         self.frame(FrameKind::End, &[&end])?;
         Ok((self.sink, self.bytes))
     }

@@ -108,13 +108,14 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
         (None, None) => None,
     };
     let identity = NodeIdentity::load(&config.node.identity_dir, &config.node.name, passphrase.as_ref())?;
+    let identity = Arc::new(identity);
     let peers = PeerBook::load(&config.node.peers_file, &config.node.identity_dir)?;
     peers.confirm(&identity)?;
     let threshold = config.cluster.threshold(peers.members().len()).map_err(|error| setup(&error))?;
     config.policy.check_threshold(threshold).map_err(|error| setup(&error))?;
     let options = store_options(config, identity.id());
     let store = options.folder.clone();
-    let backup = backups(config, environment, identity.id())?;
+    let backup = backups(config, environment, &identity)?;
     let storage = match (typed.storage, &config.storage_key) {
         (None, StorageKeySource::Sealed) => StorageArguments::sealed(options),
         (typed, _) => StorageArguments::new(options, storage_key(config, environment, typed)?),
@@ -133,7 +134,7 @@ pub async fn launch(config: &Config, environment: &Environment, typed: Typed) ->
     }
     let args = NodeArgs {
         settings: Settings::from_config(config, threshold),
-        identity: Arc::new(identity),
+        identity,
         peers: Arc::new(peers),
         policy: Arc::new(config.policy.clone()),
         storage,
@@ -186,7 +187,11 @@ pub fn storage_key(
 ///
 /// # Errors
 /// When a secret cannot be read.
-pub fn backups(config: &Config, environment: &Environment, node: NodeId) -> Result<Option<Backups>, LaunchError> {
+pub fn backups(
+    config: &Config,
+    environment: &Environment,
+    signer: &Arc<NodeIdentity>,
+) -> Result<Option<Backups>, LaunchError> {
     let seal: Box<dyn Fn() -> Result<Seal, BackupError> + Send + Sync> = match config.backup.seal.clone() {
         None => return Ok(None),
         Some(BackupSeal::Recipients(recipients)) => {
@@ -206,8 +211,9 @@ pub fn backups(config: &Config, environment: &Environment, node: NodeId) -> Resu
     let files = files.map(|file| folder.join(file)).into_iter();
     let settings = BackupSettings {
         folder: config.backup.dir.clone(),
-        owner: store_options(config, node).owner,
+        owner: store_options(config, signer.id()).owner,
         name: name.clone(),
+        signer: Arc::clone(signer),
         seal,
         keep: config.backup.keep,
         files: files.filter(|file| config.backup.include_identity && file.exists()).collect(),

@@ -24,6 +24,7 @@ async fn start(folder: &Path, period: Option<Duration>) -> Cluster {
             folder: folder.clone(),
             owner: args.storage.options.owner.clone(),
             name: args.identity.name().clone(),
+            signer: Arc::clone(&args.identity),
             seal: Box::new(|| Seal::insecure_for_tests(secret(PASSPHRASE))),
             keep: 2,
             files: Vec::new(),
@@ -258,6 +259,7 @@ async fn backup__should_not_hold_the_store_while_it_waits_for_the_hash_of_a_pass
             folder: place.clone(),
             owner: args.storage.options.owner.clone(),
             name: args.identity.name().clone(),
+            signer: Arc::clone(&args.identity),
             seal: Box::new(move || {
                 waiting.send(()).unwrap();
                 let _ = may_go_on.lock().unwrap().recv();

@@ -2,7 +2,8 @@
 
 use serde_bytes::ByteArray;
 
-use super::super::frame::{FORMAT, FrameKind, MAGIC, StateHash, number_of};
+use super::super::check::Checker;
+use super::super::frame::{FORMAT, FrameKind, MAGIC, MAX_GONE, Record, StateHash, number_of};
 use super::super::reader::ArchiveReader;
 use super::super::writer::ArchiveWriter;
 use super::*;
@@ -123,7 +124,7 @@ fn reader__should_take_what_the_writer_writes_and_nothing_behind_it() {
     archive.gone(1, &[1; 32]).unwrap();
     archive.record(Family::Shares, RecordVersion([1; 12]), b"k", &secret(b"")).unwrap();
     archive.record(Family::Meta, RecordVersion([2; 12]), &[b'k'; 512], &SecretBytes::filled(1 << 20, |_| {})).unwrap();
-    let (_, len) = archive.end().unwrap();
+    let (_, len) = archive.end(|_| [0; 64]).unwrap();
     assert_eq!(len, bytes.len() as u64);
     assert_eq!(read_all(&bytes).unwrap(), 4);
     bytes.push(0);
@@ -264,4 +265,61 @@ fn counts__should_be_those_of_the_end() {
         let whole = [bytes.as_slice(), &frame(FrameKind::End as u8, &end)].concat();
         assert_eq!(read_all(&whole).is_ok(), good, "{records}");
     }
+}
+
+#[test]
+fn backup_that_somebody_else_made__should_be_refused() {
+    let mut stage = Stage::new();
+    stage.settings.keep = 10;
+    let full = stage.back_up(Wanted::Full).unwrap().path;
+    stage.answer("one");
+    let differential = stage.back_up(Wanted::Smaller).unwrap().path;
+    stage.verify(&differential).unwrap();
+    // Of the same name and for the same node, by whoever knows what backups are encrypted with.
+    let node = stage.identities[0].id();
+    stage.settings.signer = Arc::clone(&stage.identities[1]);
+    let forged = [stage.back_up(Wanted::Smaller).unwrap().path, stage.back_up(Wanted::Full).unwrap().path];
+    for forged in &forged {
+        let refused = stage.verify(forged).unwrap_err();
+        assert!(matches!(refused, BackupError::Author { node: of } if of == node), "{refused}");
+        assert!(matches!(stage.restore(forged).err(), Some(BackupError::Author { .. })));
+        verify(forged, &unlock(), None).unwrap();
+    }
+    // An honest one on a base that is none.
+    let [_, base] = &forged;
+    stage.settings.signer = Arc::clone(&stage.identities[0]);
+    stage.answer("two");
+    let honest = stage.back_up(Wanted::Smaller).unwrap();
+    assert!(!honest.is_full && base.exists());
+    assert!(matches!(stage.verify(&honest.path), Err(BackupError::Author { .. })));
+    stage.verify(&full).unwrap();
+}
+
+#[test]
+fn checker__should_hold_no_more_than_a_limited_number_of_shares() {
+    let share = |number: u8, bytes: usize| Record {
+        family: Family::Shares,
+        version: RecordVersion([9; 12]),
+        key: share_key(&"w".parse().unwrap(), Scheme::Ed25519, Generation(number.into())),
+        value: SecretBytes::filled(bytes, |_| {}),
+    };
+    let mut checker = Checker::new(&head(None), None);
+    assert!(matches!(checker.take(&share(0, 8 * 1024 + 1)), Err(BackupError::Record { .. })), "too long");
+    checker.take(&share(0, 8 * 1024)).unwrap();
+    checker.room = 1_000;
+    checker.take(&share(1, 600)).unwrap();
+    assert!(matches!(checker.take(&share(2, 600)), Err(BackupError::Record { .. })), "too many");
+}
+
+#[test]
+fn reader__should_not_take_note_of_more_that_is_gone_than_its_limit() {
+    let mut bytes = Vec::new();
+    let mut archive = ArchiveWriter::begin(&mut bytes, &head(Some(ArchiveId([4; 16])))).unwrap();
+    for number in 0..=MAX_GONE {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&number.to_be_bytes());
+        archive.gone(1, &hash).unwrap();
+    }
+    archive.end(|_| [0; 64]).unwrap();
+    assert!(matches!(read_all(&bytes), Err(BackupError::Damaged("too many records in it are gone"))));
 }

@@ -66,6 +66,7 @@ impl Stage {
             folder: folder.path().join("backups"),
             owner,
             name: identities[0].name().clone(),
+            signer: Arc::clone(&identities[0]),
             seal: Box::new(|| Seal::insecure_for_tests(secret(PASSPHRASE))),
             keep: 3,
             files: Vec::new(),

@@ -1,17 +1,20 @@
 //! `quorate backup create`.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::anyhow;
 use clap::Args;
 
 use super::super::config_check::ConfigArgs;
-use super::super::store_secret::{StoreSecretArgs, key_source, node_id};
+use super::super::passphrase::typed;
+use super::super::store_secret::{StoreSecretArgs, key_source};
 use super::super::{Failed, protection, tell};
 use super::now_ms;
 use crate::admin::{AskError, BackupDone, Command, Done, ask, socket_path};
 use crate::backup::{Made, Wanted, create};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, read_passphrase_file};
+use crate::identity::NodeIdentity;
 use crate::service::{backups, store_options};
 use crate::storage::Store;
 
@@ -25,6 +28,10 @@ pub(in crate::cli) struct CreateArgs {
     full: bool,
     #[command(flatten)]
     secret: StoreSecretArgs,
+    /// Ask for the passphrase of the node's private key, which signs the backup, if the node does not run and its
+    /// configuration names no file with it.
+    #[arg(long)]
+    decrypt_private_key: bool,
 }
 
 impl CreateArgs {
@@ -52,8 +59,14 @@ impl CreateArgs {
 
     /// Of the store of a node that does not run.
     fn of_stopped(&self, config: &Config, environment: &Environment) -> Result<BackupDone, Failed> {
-        let node = node_id(config)?;
-        let backups = backups(config, environment, node)?.ok_or_else(|| {
+        let passphrase = match &config.node.identity_passphrase_file {
+            Some(file) => Some(read_passphrase_file("node.identity_passphrase_file", file)?),
+            None if self.decrypt_private_key => Some(typed("Passphrase of the node's private key: ")?),
+            None => None,
+        };
+        let identity = NodeIdentity::load(&config.node.identity_dir, &config.node.name, passphrase.as_ref())?;
+        let (node, identity) = (identity.id(), Arc::new(identity));
+        let backups = backups(config, environment, &identity)?.ok_or_else(|| {
             Failed::Usage(anyhow!("backup: nothing says what backups are encrypted with; give one of recipients, passphrase_file and passphrase_env"))
         })?;
         let options = store_options(config, node);

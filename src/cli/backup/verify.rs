@@ -56,9 +56,10 @@ impl VerifyArgs {
         };
         let verified = verify(&path, &unlock, peers.as_ref())?;
         let signatures = if peers.is_some() {
-            "Every record is good; all certificates are signed by all their members.\n"
+            "Every record is good; the node made the backup, and all certificates are signed by all their members.\n"
         } else {
-            "Every record is good. The signatures of certificates were not checked: give --peers and --identity-dir.\n"
+            "Every record is good. Who made the backup and the signatures of certificates were not checked: give --peers and \
+             --identity-dir.\n"
         };
         tell(&(describe(&path, &verified) + signatures))
     }
