@@ -42,6 +42,7 @@ mod work;
 
 pub use actor::{ReshareActor, ReshareMsg, ReshareSnapshot};
 pub use args::ReshareArgs;
+pub(crate) use purging::{clear_erased, note_erased};
 pub(crate) use telling::is_reshare_note;
 #[cfg(test)]
 pub(crate) use telling::some_reshare_notes;

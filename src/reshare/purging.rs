@@ -4,17 +4,63 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::actor::{ReshareMsg, ReshareState};
-use super::args::ReshareArgs;
 use super::work::Work;
-use crate::storage::{Batch, Durability, Family, StorageError};
+use crate::secret::SecretBytes;
+use crate::storage::{Batch, Durability, Exporting, Family, StorageError, StorageHandle};
 use crate::supervision::beside;
+use crate::wallet::WalletRecord;
 
 /// The note that shares were deleted and may still be in the store's files.
 pub(super) const PURGE_KEY: &[u8] = b"purge-shares";
-/// The pause after a purge: many reshares in a row share one.
+/// The pause after a purge: many reshares in a row share one. And between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long erased shares may stay in the files so that a backup can be read to its end.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Puts a note into a batch that deletes shares which this record takes the place of: [`clear_erased`] has them leave the files.
+pub(crate) fn note_erased(batch: Batch, record: &WalletRecord) -> Batch {
+    batch.put(Family::Meta, PURGE_KEY, SecretBytes::copy_from(&record.session.0))
+}
+
+/// Has deleted shares leave the store's files, until nothing was deleted since. A backup that is being read is waited for, ten
+/// minutes at most.
+pub(crate) async fn clear_erased(storage: &StorageHandle) -> Result<(), StorageError> {
+    clear_within(storage, PATIENCE).await
+}
+
+async fn clear_within(storage: &StorageHandle, patience: Duration) -> Result<(), StorageError> {
+    let insisting = Instant::now() + patience;
+    loop {
+        let Some(note) = storage.get(Family::Meta, PURGE_KEY).await? else { return Ok(()) };
+        let exports = if Instant::now() < insisting { Exporting::Spared } else { Exporting::Ended };
+        match storage.purge(Family::Shares, [], exports).await {
+            Ok(()) => {}
+            Err(StorageError::Exporting) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            // A backup that does not end is in the way, or another purge.
+            Err(error @ StorageError::Busy { .. }) => {
+                tracing::warn!(%error, "deleted shares are still in the store's files");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let done = Batch::new()
+            .require_hash(Family::Meta, PURGE_KEY, Sha256::digest(note.expose()).into())
+            .delete(Family::Meta, PURGE_KEY);
+        match storage.write(done, Durability::Buffered).await {
+            Ok(()) => return Ok(()),
+            // More was deleted meanwhile.
+            Err(StorageError::ConditionFailed(_)) => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
 
 impl ReshareState {
     /// Has deleted shares leave the store's files; once more, if that is being done already.
@@ -23,8 +69,8 @@ impl ReshareState {
         if self.purge_again {
             return;
         }
-        let args = self.args.clone();
-        beside(myself, async move { Work::Purged(args.purge().await) });
+        let storage = self.args.storage.clone();
+        beside(myself, async move { Work::Purged(clear_erased(&storage).await) });
     }
 
     /// The store's files are purged, or not.
@@ -38,29 +84,76 @@ impl ReshareState {
     }
 }
 
-impl ReshareArgs {
-    /// Purges the files until nothing was deleted since.
-    async fn purge(&self) -> Result<(), StorageError> {
-        loop {
-            let Some(note) = self.storage.get(Family::Meta, PURGE_KEY).await? else { return Ok(()) };
-            match self.storage.purge(Family::Shares, []).await {
-                Ok(()) => {}
-                // A backup is in the way, or another purge.
-                Err(error @ StorageError::Busy { .. }) => {
-                    tracing::warn!(%error, "deleted shares are still in the store's files");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
+#[cfg(test)]
+mod tests {
+    #![expect(non_snake_case, reason = "a test is named subject__should_claim")]
+
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::ids::Threshold;
+    use crate::testing::Bench;
+
+    /// A backup that reads the store again and again, until it is told to be done. It says whether it could.
+    struct Backup {
+        done: Arc<AtomicBool>,
+        made: JoinHandle<Result<(), StorageError>>,
+    }
+
+    impl Backup {
+        async fn start(storage: &StorageHandle) -> Self {
+            let (begun, has_begun) = oneshot::channel();
+            let done = Arc::new(AtomicBool::new(false));
+            let (storage, told) = (storage.clone(), Arc::clone(&done));
+            let made = tokio::spawn(async move {
+                let read = move |export: &crate::storage::Export<'_>| {
+                    begun.send(()).unwrap();
+                    while !told.load(Ordering::Relaxed) {
+                        export.each(|record| record.open().map(drop))?;
+                    }
+                    Ok(())
+                };
+                storage.export(read).await?
+            });
+            has_begun.await.unwrap();
+            Self { done, made }
+        }
+    }
+
+    async fn is_noted(storage: &StorageHandle) -> bool {
+        storage.get(Family::Meta, PURGE_KEY).await.unwrap().is_some()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn backup__should_be_waited_for_by_who_clears_the_files_but_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(Threshold::new(2, 3).unwrap());
+        let storage = bench.storage(0, folder.path()).await;
+        let storage = bench.handle(&storage);
+        for (patience, is_made) in [(PATIENCE, true), (Duration::ZERO, false)] {
+            let note = Batch::new().put(Family::Meta, PURGE_KEY, SecretBytes::copy_from(b"reshared"));
+            storage.write(note, Durability::Synced).await.unwrap();
+            let backup = Backup::start(&storage).await;
+            let clearing = {
+                let storage = storage.clone();
+                tokio::spawn(async move { clear_within(&storage, patience).await })
+            };
+            if is_made {
+                let refused = storage.purge(Family::Shares, [], Exporting::Spared).await.unwrap_err();
+                assert!(matches!(refused, StorageError::Exporting), "{refused}");
+                assert!(is_noted(&storage).await && !backup.made.is_finished());
+                backup.done.store(true, Ordering::Relaxed);
             }
-            let done = Batch::new()
-                .require_hash(Family::Meta, PURGE_KEY, Sha256::digest(note.expose()).into())
-                .delete(Family::Meta, PURGE_KEY);
-            match self.storage.write(done, Durability::Buffered).await {
-                Ok(()) => return Ok(()),
-                // More was deleted meanwhile.
-                Err(StorageError::ConditionFailed(_)) => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(error),
+            clearing.await.unwrap().unwrap();
+            assert!(!is_noted(&storage).await);
+            let made = backup.made.await.unwrap();
+            match made {
+                Ok(()) => assert!(is_made, "it stood in the way"),
+                Err(error) => assert!(!is_made && matches!(error, StorageError::Cleared), "{error}"),
             }
         }
     }

@@ -13,8 +13,8 @@ use super::queue::WriteQueue;
 use super::resealing::{Resealing, Stepped};
 use super::writer::{Group, GroupReport, Write};
 use super::{
-    Access, Export, ExportJob, Family, Faults, Gate, KeySlot, KeySource, QueueLimits, Reply, StorageError, StorageMsg,
-    StorageSnapshot, Store, StoreOptions,
+    Access, Export, ExportJob, Exporting, Family, Faults, Gate, KeySlot, KeySource, QueueLimits, Reply, StorageError,
+    StorageMsg, StorageSnapshot, Store, StoreOptions,
 };
 
 /// The most reads on the blocking pool at once.
@@ -154,7 +154,7 @@ impl Actor for StorageActor {
                 state.rotate(source, reply);
                 state.write_next(&myself);
             }
-            StorageMsg::Purge { family, prefix, reply } => state.purge(family, prefix, reply),
+            StorageMsg::Purge { family, prefix, exporting, reply } => state.purge(family, prefix, exporting, reply),
             StorageMsg::Snapshot { reply } => answer(reply, state.snapshot()),
             StorageMsg::Close { reply } => {
                 state.closers.push(reply);
@@ -247,13 +247,13 @@ impl StorageState {
     }
 
     /// Purges files on the blocking pool, once at a time.
-    fn purge(&mut self, family: Family, prefix: Vec<u8>, reply: Reply<()>) {
+    fn purge(&mut self, family: Family, prefix: Vec<u8>, exporting: Exporting, reply: Reply<()>) {
         let (Some(open), Ok(permit)) = (self.open.clone(), Arc::clone(&self.purging).try_acquire_owned()) else {
             self.seen.refused = self.seen.refused.saturating_add(1);
             return answer(reply, Err(StorageError::Busy { access: Access::Write }));
         };
         drop(spawn_blocking(move || {
-            let outcome = open.store.purge(family, &prefix);
+            let outcome = open.store.purge(family, &prefix, exporting);
             // In this order: who holds the permit, relies on nobody purging the store.
             drop(open);
             drop(permit);

@@ -180,6 +180,12 @@ pub enum StorageError {
         /// Which of the two queues is full.
         access: Access,
     },
+    /// A backup is being read out of the store: what it sees cannot leave the files.
+    #[error("failed to clear the store's files: a backup is being read out of them")]
+    Exporting,
+    /// A backup took longer than what was erased may stay in the files.
+    #[error("failed to read the whole store: what was erased had to leave its files")]
+    Cleared,
     /// The storage actor is not there, or ended before it answered.
     #[error("failed to reach the store: it is not running")]
     Unavailable {
@@ -222,8 +228,8 @@ impl StorageError {
             | Self::OutOfLimits { .. }
             | Self::Timeout { access: Access::Write } => Code::StorageWrite,
             Self::ConditionFailed(_) => Code::SessionDuplicate,
-            Self::Busy { .. } => Code::ConcurrencyLimit,
-            Self::Unavailable { .. } => Code::Cancelled,
+            Self::Busy { .. } | Self::Exporting => Code::ConcurrencyLimit,
+            Self::Unavailable { .. } | Self::Cleared => Code::Cancelled,
         }
     }
 
@@ -251,12 +257,14 @@ impl StorageError {
                 "the new one is the one that counts; change it once more to clear the former one"
             }
             Self::Sealed => "unseal the node",
+            Self::Cleared => "nothing, if it happens once: the next backup is made in a minute",
             Self::StillOpen
             | Self::Read { .. }
             | Self::Randomness
             | Self::OutOfLimits { .. }
             | Self::ConditionFailed(_)
             | Self::Busy { .. }
+            | Self::Exporting
             | Self::Unavailable { .. }
             | Self::Timeout { .. } => return None,
         })

@@ -54,6 +54,16 @@ impl SealedRecord<'_> {
 /// written to does not hang.
 const ENDING: Duration = Duration::from_secs(3);
 
+/// What becomes of exports when the store's files are to be cleared of what was erased: as long as there is one, that stays in
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exporting {
+    /// They go on, and clearing is refused with [`StorageError::Exporting`].
+    Spared,
+    /// They are ended: for them, reading fails with [`StorageError::Cleared`].
+    Ended,
+}
+
 /// Which exports there are. What one of them sees stays in the files, so whoever has to clear the files ends them.
 #[derive(Default)]
 pub(super) struct Exports {
@@ -88,12 +98,29 @@ impl Exports {
         self.clearing.load(Ordering::Relaxed) > 0
     }
 
-    /// Ends all exports, and waits until they have ended: as long as one of them takes for one record.
+    /// Sees to it that there is no export. Those that are to end are waited for: as long as one of them takes for one record.
     ///
     /// # Errors
-    /// When one of them does not end: what it is written to hangs.
-    pub(super) fn end_all(&self) -> Result<NoExports<'_>, StorageError> {
-        self.end_all_within(ENDING)
+    /// When there is one that is to be spared, or that does not end: what it is written to hangs.
+    pub(super) fn none(&self, exporting: Exporting) -> Result<NoExports<'_>, StorageError> {
+        match exporting {
+            Exporting::Spared => self.spare(),
+            Exporting::Ended => self.end_all_within(ENDING),
+        }
+    }
+
+    fn spare(&self) -> Result<NoExports<'_>, StorageError> {
+        let mut now = self.now();
+        if now.alone {
+            return Err(StorageError::Busy { access: Access::Write });
+        }
+        if now.reading > 0 {
+            return Err(StorageError::Exporting);
+        }
+        self.clearing.fetch_add(1, Ordering::Relaxed);
+        now.alone = true;
+        drop(now);
+        Ok(NoExports(self))
     }
 
     fn end_all_within(&self, limit: Duration) -> Result<NoExports<'_>, StorageError> {
@@ -145,15 +172,18 @@ pub struct Export<'a> {
 
 impl<'a> Export<'a> {
     /// Holds the present state, until `ending` is set, or something has to leave the store's files: then reading fails
-    /// with [`StorageError::Unavailable`].
+    /// with [`StorageError::Unavailable`], or with [`StorageError::Cleared`].
     pub(super) fn new(store: &'a Store, ending: Arc<AtomicBool>) -> Self {
         let reading = store.exports().begin();
         let (snapshot, seals) = store.seals().with(|| store.snapshot());
         Self { store, snapshot, seals, _reading: reading, ending }
     }
 
-    fn is_to_end(&self) -> bool {
-        self.ending.load(Ordering::Relaxed) || self.store.exports().are_to_end()
+    fn go_on(&self) -> Result<(), StorageError> {
+        if self.ending.load(Ordering::Relaxed) {
+            return Err(StorageError::Unavailable { access: Access::Read });
+        }
+        if self.store.exports().are_to_end() { Err(StorageError::Cleared) } else { Ok(()) }
     }
 
     /// Shows every record: families in their order, within a family ascending by key.
@@ -172,9 +202,7 @@ impl<'a> Export<'a> {
             let mut rows = self.snapshot.raw_iterator_cf_opt(self.store.column(family)?, options);
             rows.seek_to_first();
             while let Some((key, sealed)) = rows.item() {
-                if self.is_to_end() {
-                    return Err(StorageError::Unavailable { access: Access::Read }.into());
-                }
+                self.go_on()?;
                 let version = seals.of(family).version(key, sealed)?;
                 show(SealedRecord { family, key, version, sealed, seals })?;
                 rows.next();
@@ -211,5 +239,21 @@ mod tests {
             drop(alone);
         });
         drop(exports.begin());
+    }
+
+    #[test]
+    fn export__should_be_spared_by_who_clears_the_files_and_can_wait() {
+        let exports = Exports::default();
+        let reading = exports.begin();
+        let refused = exports.none(Exporting::Spared).err().unwrap();
+        assert!(matches!(refused, StorageError::Exporting), "{refused}");
+        assert!(!exports.are_to_end());
+        drop(reading);
+        let alone = exports.none(Exporting::Spared).unwrap();
+        let refused = exports.none(Exporting::Spared).err().unwrap();
+        assert!(matches!(refused, StorageError::Busy { .. }), "one at a time: {refused}");
+        drop(alone);
+        drop(exports.begin());
+        assert!(!exports.are_to_end());
     }
 }

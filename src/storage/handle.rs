@@ -6,7 +6,8 @@ use ractor::RpcReplyPort;
 use tokio::sync::oneshot;
 
 use super::{
-    Access, Batch, Durability, Export, Family, KeySource, Listing, Page, StorageError, StorageMsg, StorageSnapshot,
+    Access, Batch, Durability, Export, Exporting, Family, KeySource, Listing, Page, StorageError, StorageMsg,
+    StorageSnapshot,
 };
 use crate::secret::SecretBytes;
 use crate::supervision::{Address, CallError};
@@ -152,10 +153,17 @@ impl StorageHandle {
     /// Has everything that was deleted under a prefix leave the store's files too, and returns when it has. One at a time.
     ///
     /// # Errors
-    /// When the database fails; [`StorageError::Busy`] while another one is at it, or when a backup does not end; when the actor is not there or too slow.
-    pub async fn purge(&self, family: Family, prefix: impl Into<Vec<u8>>) -> Result<(), StorageError> {
+    /// When the database fails; [`StorageError::Exporting`] while a backup is read that is to be spared;
+    /// [`StorageError::Busy`] while another purge is at it, or when a backup does not end; when the actor is not there or too
+    /// slow.
+    pub async fn purge(
+        &self,
+        family: Family,
+        prefix: impl Into<Vec<u8>>,
+        exporting: Exporting,
+    ) -> Result<(), StorageError> {
         let prefix = prefix.into();
-        self.ask(Access::Write, |reply| StorageMsg::Purge { family, prefix, reply }).await?
+        self.ask(Access::Write, |reply| StorageMsg::Purge { family, prefix, exporting, reply }).await?
     }
 
     /// The actor's account of itself.

@@ -51,7 +51,7 @@ use ractor::RpcReplyPort;
 pub use actor::{StorageActor, StorageArguments, StorageState};
 pub use batch::{Batch, Durability, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 pub use error::{Access, ConditionFailed, ShownKey, StorageError};
-pub use export::{Export, RecordVersion, SealedRecord};
+pub use export::{Export, Exporting, RecordVersion, SealedRecord};
 pub use family::Family;
 #[cfg(any(test, feature = "testing"))]
 pub use faults::{Action, Fault, Hold};
@@ -139,6 +139,8 @@ pub enum StorageMsg {
         family: Family,
         /// The prefix.
         prefix: Vec<u8>,
+        /// What becomes of exports.
+        exporting: Exporting,
         /// Acknowledged when it has.
         reply: Reply<()>,
     },

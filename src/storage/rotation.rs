@@ -21,7 +21,7 @@ use super::key::KEY_BYTES;
 use super::seal::Slot;
 use super::seals::Seals;
 use super::store::{HEADER_KEY, NEXT_HEADER_KEY, Store, damaged, header_column};
-use super::{Durability, Family, KeySource, StorageError, tuning};
+use super::{Durability, Exporting, Family, KeySource, StorageError, tuning};
 use crate::secret::SecretBytes;
 use crate::stack::wiped_after;
 
@@ -126,8 +126,12 @@ impl Store {
     /// one durable write after all records.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When no rotation was begun, or the database fails.
     pub(super) fn end_rotation(&self) -> Result<(), StorageError> {
+        if !self.seals.now().has_former() {
+            // Its records are sealed with the present key: the header must stay the one that locks it.
+            return Err(damaged("no second key is open"));
+        }
         let next = self.read_header(NEXT_HEADER_KEY)?.ok_or_else(|| damaged("its header is missing"))?;
         self.write_headers(&[(HEADER_KEY, Some(next)), (NEXT_HEADER_KEY, None)])?;
         self.seals.replace(self.seals.now().alone());
@@ -140,9 +144,9 @@ impl Store {
     /// When the database fails.
     pub(super) fn clear_former_key(&self) -> Result<(), StorageError> {
         for family in Family::ALL {
-            self.purge(family, &[])?;
+            self.purge(family, &[], Exporting::Ended)?;
         }
-        self.compact(header_column(&self.db)?, None, None)
+        self.compact(header_column(&self.db)?, None, None, Exporting::Ended)
     }
 
     /// Seals some records of a family anew that the former key sealed, behind `after`. Gives the last one that it looked at

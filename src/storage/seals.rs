@@ -59,6 +59,11 @@ impl Seals {
         self.present.of(family)
     }
 
+    /// Whether another key is about to be let go.
+    pub(super) const fn has_former(&self) -> bool {
+        self.former.is_some()
+    }
+
     /// Whether the present key sealed this.
     pub(super) fn is_present(&self, family: Family, sealed: &[u8]) -> bool {
         self.present.of(family).is_of(sealed)

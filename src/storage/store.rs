@@ -15,7 +15,7 @@ use super::header::{self, Header, Owner};
 use super::key::KEY_BYTES;
 use super::rotation::{FIRST_SLOT, seals_of};
 use super::seals::{CurrentSeals, Seals};
-use super::{Argon2Params, Batch, ConditionFailed, Durability, Family, KeySource, StorageError, tuning};
+use super::{Argon2Params, Batch, ConditionFailed, Durability, Exporting, Family, KeySource, StorageError, tuning};
 use crate::secret::SecretBytes;
 use crate::stack::wiped_after;
 
@@ -227,7 +227,7 @@ impl Store {
         }
         self.write_headers(&locked)?;
         // From here on the new lock is the one, whatever happens.
-        let cleared = header_column(&self.db).and_then(|column| self.compact(column, None, None));
+        let cleared = header_column(&self.db).and_then(|column| self.compact(column, None, None, Exporting::Ended));
         cleared.map_err(|error| StorageError::LockRemains { problem: error.to_string().into() })
     }
 
@@ -235,21 +235,23 @@ impl Store {
     /// files that hold the prefix are written anew.
     ///
     /// # Errors
-    /// When the database fails; [`StorageError::Busy`] when a backup does not end: what it is written to hangs.
-    pub fn purge(&self, family: Family, prefix: &[u8]) -> Result<(), StorageError> {
+    /// When the database fails; [`StorageError::Exporting`] when a backup is to be spared that is being read;
+    /// [`StorageError::Busy`] when one does not end: what it is written to hangs.
+    pub fn purge(&self, family: Family, prefix: &[u8], exporting: Exporting) -> Result<(), StorageError> {
         let column = self.column(family)?;
-        self.compact(column, Some(prefix), after_prefix(prefix).as_deref())
+        self.compact(column, Some(prefix), after_prefix(prefix).as_deref(), exporting)
     }
 
     /// Writes down what is in memory, of all families, so that the log of writes goes, and then the files anew that hold
-    /// a range of `column`. Exports end early: what they see could not leave the files.
+    /// a range of `column`. No export may be there: what it sees could not leave the files.
     pub(super) fn compact(
         &self,
         column: &ColumnFamily,
         from: Option<&[u8]>,
         to: Option<&[u8]>,
+        exporting: Exporting,
     ) -> Result<(), StorageError> {
-        let _alone = self.exports.end_all()?;
+        let _alone = self.exports.none(exporting)?;
         let writing = |error: rocksdb::Error| StorageError::writing(&error);
         let columns: Result<Vec<_>, _> = Family::ALL.into_iter().map(|family| self.column(family)).collect();
         let mut columns = columns?;

@@ -422,7 +422,7 @@ async fn export_that_hangs__should_keep_nobody_from_reading_and_end_no_purge_for
     let purges: Vec<_> = (0..100)
         .map(|_| {
             let handle = life.handle.clone();
-            tokio::spawn(async move { handle.purge(Family::Shares, []).await })
+            tokio::spawn(async move { handle.purge(Family::Shares, [], Exporting::Ended).await })
         })
         .collect();
     for purge in purges {
@@ -431,7 +431,7 @@ async fn export_that_hangs__should_keep_nobody_from_reading_and_end_no_purge_for
     }
     drop(go_on);
     exporting.await.unwrap();
-    life.handle.purge(Family::Shares, []).await.unwrap();
+    life.handle.purge(Family::Shares, [], Exporting::Spared).await.unwrap();
     life.end().await;
 }
 

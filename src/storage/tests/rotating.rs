@@ -11,6 +11,7 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::store::{HEADER_KEY, NEXT_HEADER_KEY};
 use super::*;
 use crate::supervision::Address;
 
@@ -252,7 +253,7 @@ async fn rotation__should_leave_nothing_of_the_former_key_while_the_store_is_ope
     };
     let (ended, _) = tokio::join!(exporting, rotating);
     let ended = ended.unwrap();
-    assert!(matches!(ended, StorageError::Unavailable { .. }), "every record opens to the end: {ended}");
+    assert!(matches!(ended, StorageError::Cleared), "every record opens to the end: {ended}");
     assert!(!files_hold(folder.path(), &former[former.len() - 80..]), "the former lock");
     assert!(!files_hold(folder.path(), &sealed), "what it sealed");
     handle.close().await.unwrap();
@@ -308,5 +309,24 @@ async fn rotation__should_be_gone_on_with_by_the_next_life() {
     let (_actor, joined) = Actor::spawn(None, StorageActor, arguments).await.unwrap();
     _actor.stop(None);
     joined.await.unwrap();
-    assert_eq!((versions(folder.path()), content(&open(folder.path()))), ([(2, before.len())].into(), before));
+    // One that was cut off after its end, while it cleared the files, was followed by another one.
+    let versions = versions(folder.path());
+    assert_eq!((versions.len(), versions.values().sum::<usize>()), (1, before.len()), "{versions:?}");
+    assert_eq!(content(&open(folder.path())), before);
+}
+
+#[test]
+fn rotation__should_not_end_where_none_was_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = filled(folder.path());
+    let store = open(folder.path());
+    let refused = store.end_rotation().unwrap_err();
+    assert!(matches!(refused, StorageError::DamagedFiles { .. }), "{refused}");
+    // As where somebody put a second header there.
+    let header = store.read_header(HEADER_KEY).unwrap();
+    store.write_headers(&[(NEXT_HEADER_KEY, header)]).unwrap();
+    store.end_rotation().unwrap_err();
+    store.write_headers(&[(NEXT_HEADER_KEY, None)]).unwrap();
+    drop(store);
+    assert_eq!(content(&open(folder.path())), before, "its header is still the one that locks its key");
 }
