@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Answer, BackupDone, BackupStatus, Command, Done, NodeState, Refused, Secret};
 use crate::backup::{BackupMsg, BackupSnapshot, Made, Wanted};
 use crate::error::Code;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, WalletId};
 use crate::keygen::KeygenMsg;
 use crate::node::{Addresses, NodeMsg};
 use crate::storage::{StorageError, StorageHandle};
@@ -21,6 +21,9 @@ const BACKUP: Duration = Duration::from_secs(3_600);
 const REKEY: Duration = Duration::from_secs(60);
 /// How long the node may take to open its store and start its actors, or to stop them.
 const SEAL: Duration = Duration::from_secs(60);
+
+/// How long letting a wallet out of quarantine may take: a write.
+const RELEASE: Duration = Duration::from_secs(10);
 
 /// What commands are carried out with.
 #[derive(Clone)]
@@ -42,6 +45,7 @@ impl Executor {
             Command::Rotate { secret } => self.rotate(&secret).await,
             Command::Seal {} => self.seal().await,
             Command::Unseal { secret } => self.unseal(&secret).await,
+            Command::Release { wallets } => self.release(wallets).await,
             Command::Status {} => self.status().await.map(|status| Done::Status(Box::new(status))),
         };
         match done {
@@ -89,6 +93,24 @@ impl Executor {
         let unsealed = self.node.call(SEAL, |reply| NodeMsg::Unseal { key, reply }).await.map_err(unanswered)?;
         unsealed.map_err(|error| Refused { code: error.code(), problem: error.to_string() })?;
         Ok(Done::Unsealed)
+    }
+
+    async fn release(&self, wallets: Vec<WalletId>) -> Result<Done, Refused> {
+        let keygen = &self.addresses.keygen;
+        let wallets = if wallets.is_empty() {
+            let seen = keygen.call(SNAPSHOT, KeygenMsg::Snapshot).await.map_err(unanswered)?;
+            seen.quarantined.into_iter().collect()
+        } else {
+            wallets
+        };
+        let mut released = 0;
+        for wallet in wallets {
+            let answer =
+                keygen.call(RELEASE, |reply| KeygenMsg::Release { wallet, reply }).await.map_err(unanswered)?;
+            answer.map_err(|failure| Refused { code: failure.code, problem: failure.reason })?;
+            released += 1;
+        }
+        Ok(Done::Released(released))
     }
 
     async fn status(&self) -> Result<NodeState, Refused> {

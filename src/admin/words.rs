@@ -38,6 +38,11 @@ pub enum Command {
         /// What unlocks it.
         secret: Secret,
     },
+    /// Let restored wallets out of quarantine that nobody else can confirm.
+    Release {
+        /// Which ones; all where none is named.
+        wallets: Vec<WalletId>,
+    },
     /// Tell how the node is.
     Status {},
 }
@@ -138,6 +143,8 @@ pub enum Done {
     Sealed,
     /// The node is unsealed.
     Unsealed,
+    /// So many wallets are out of quarantine.
+    Released(u64),
     /// How the node is.
     Status(Box<NodeState>),
 }

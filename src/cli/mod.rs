@@ -52,7 +52,7 @@ use generate_identity::GenerateIdentityArgs;
 use generate_initiator::GenerateInitiatorArgs;
 use generate_peers::GeneratePeersArgs;
 use register_peers::RegisterPeersArgs;
-use sealing::{SealArgs, StatusArgs, UnsealArgs};
+use sealing::{ReleaseArgs, SealArgs, StatusArgs, UnsealArgs};
 use start::StartArgs;
 use storage::StorageCommand;
 
@@ -98,6 +98,8 @@ enum Command {
     Seal(SealArgs),
     /// Opens the store of a sealed node.
     Unseal(UnsealArgs),
+    /// Lets restored wallets out of quarantine that no other member can confirm.
+    Release(ReleaseArgs),
     /// Makes, lists, checks and restores backups of a node.
     #[command(subcommand)]
     Backup(Box<BackupCommand>),
@@ -144,6 +146,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => args.run(),
         Command::Seal(args) => args.run(),
         Command::Unseal(args) => args.run(),
+        Command::Release(args) => args.run(),
         Command::Backup(command) => command.run(),
         Command::Recover(args) => args.run(),
         Command::Storage(command) => command.run(),

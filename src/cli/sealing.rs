@@ -1,4 +1,4 @@
-//! `quorate seal`, `unseal` and `status`: commands to the node that runs on this machine.
+//! `quorate seal`, `unseal`, `release` and `status`: commands to the node that runs on this machine.
 
 use anyhow::anyhow;
 use clap::Args;
@@ -8,6 +8,7 @@ use super::store_secret::{StoreSecretArgs, to_send};
 use super::{Failed, protection, tell};
 use crate::admin::{AskError, Command, Done, NodeState, ask, socket_path};
 use crate::config::Environment;
+use crate::ids::WalletId;
 
 /// Closes the store of the running node and wipes all that came out of it. What is being signed is cut off.
 #[derive(Args)]
@@ -23,6 +24,20 @@ pub(super) struct UnsealArgs {
     config: ConfigArgs,
     #[command(flatten)]
     secret: StoreSecretArgs,
+}
+
+/// Lets restored wallets out of quarantine, where too few members are left whose own stores say that they are current: then
+/// nobody but you can know that nothing newer exists.
+#[derive(Args)]
+pub(super) struct ReleaseArgs {
+    /// The wallets.
+    #[arg(value_name = "WALLET", required_unless_present = "all")]
+    wallets: Vec<WalletId>,
+    /// All that are in quarantine.
+    #[arg(long, conflicts_with = "wallets")]
+    all: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Says how the node on this machine is.
@@ -50,6 +65,15 @@ impl UnsealArgs {
         let secret = to_send(&self.secret.read_or_ask()?)?;
         match command(&self.config, &Command::Unseal { secret })? {
             Done::Unsealed => tell("The node is unsealed.\n"),
+            _ => Err(Failed::Work(anyhow!("the node answered something else"))),
+        }
+    }
+}
+
+impl ReleaseArgs {
+    pub(super) fn run(self) -> Result<(), Failed> {
+        match command(&self.config, &Command::Release { wallets: self.wallets })? {
+            Done::Released(count) => tell(&format!("{count} wallets are out of quarantine.\n")),
             _ => Err(Failed::Work(anyhow!("the node answered something else"))),
         }
     }

@@ -58,6 +58,13 @@ pub enum KeygenMsg {
     View(Arc<View>),
     /// A wallet was reshared.
     Switched(Switched),
+    /// The node's operator takes it on himself that a restored wallet is current.
+    Release {
+        /// The wallet.
+        wallet: WalletId,
+        /// Where the answer goes, once the wallet is out of quarantine.
+        reply: RpcReplyPort<Result<(), Failure>>,
+    },
     /// A session ended.
     Ended(SessionEnd<KeygenOutput>),
     /// A task is through with its work.
@@ -177,6 +184,7 @@ impl Actor for KeygenActor {
             KeygenMsg::Link(event) => state.link(&myself, &event),
             KeygenMsg::View(view) => state.view = view,
             KeygenMsg::Switched(Switched(certificate)) => state.in_force(&myself, certificate.record()),
+            KeygenMsg::Release { wallet, reply } => state.release(&myself, wallet, reply),
             KeygenMsg::Ended(end) => state.ended(&myself, end),
             KeygenMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
             KeygenMsg::Drain(reply) => state.intake.drain(reply),
@@ -379,8 +387,8 @@ impl KeygenState {
                 self.confirm();
                 self.ask_later(myself);
             }
-            Work::Lifted { wallet, result } => self.lifted(&wallet, result),
-            Work::Reread { from, wallet, result } => self.reread(from, wallet, result),
+            Work::Lifted { wallet, result, reply } => self.lifted(&wallet, result, reply),
+            Work::Reread { from, wallet, result } => self.reread(myself, from, wallet, result),
             Work::SetAside { wallet, session, result } => match result {
                 Ok(()) => {
                     tracing::info!(%wallet, %session, "a pending share that nobody can certify is set aside");

@@ -3,17 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
+use sha2::{Digest, Sha256};
 
 use super::KeygenArgs;
 use super::actor::{KeygenMsg, KeygenState};
 use super::work::Work;
-use crate::error::Code;
+use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
+use crate::reshare::{clear_erased, note_erased};
+use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Listing, StorageError};
 use crate::supervision::beside;
 use crate::wallet::{
-    Confirmation, QUARANTINE_PREFIX, WalletRecord, certificate_key, quarantine_key, unverified_record,
+    Confirmation, Pending, QUARANTINE_PREFIX, WalletRecord, certificate_key, orphans_of, quarantine_key,
+    unverified_record,
 };
 use crate::wire::message::{PeerMessage, PendingOutcome};
 
@@ -37,6 +41,13 @@ struct Held {
     session: SheetHash,
     confirmation: Confirmation,
     lifting: bool,
+}
+
+/// What a wallet in quarantine is by this node's store.
+pub(super) struct StoredWallet {
+    record: WalletRecord,
+    /// Restored shares are set aside because of it: see [`KeygenArgs::set_aside_for`].
+    replaces: bool,
 }
 
 impl Quarantine {
@@ -78,8 +89,8 @@ impl KeygenState {
             for record in &page.records {
                 let name = record.key.strip_prefix(QUARANTINE_PREFIX).and_then(|name| std::str::from_utf8(name).ok());
                 let Some(wallet) = name.and_then(|name| name.parse::<WalletId>().ok()) else { continue };
-                match self.args.stored_record(&wallet).await? {
-                    Some(record) => self.hold_in_quarantine(wallet, &record),
+                match self.args.stored_wallet(&wallet).await? {
+                    Some(stored) => self.hold_in_quarantine(wallet, &stored),
                     None => {
                         self.quarantine.waiting.insert(wallet);
                     }
@@ -102,15 +113,26 @@ impl KeygenState {
         let wallet = &record.wallet;
         if self.quarantine.waiting.remove(wallet) || self.quarantine.wallets.contains_key(wallet) {
             tracing::warn!(%wallet, "a restored wallet has come into force: it signs when other members have confirmed it");
-            self.hold_in_quarantine(wallet.clone(), record);
+            // Until the store says whether it does.
+            self.hold_in_quarantine(wallet.clone(), &StoredWallet { record: record.clone(), replaces: true });
+            self.look_into(myself, wallet.clone(), None);
             self.confirm();
             self.ask_later(myself);
         }
     }
 
-    fn hold_in_quarantine(&mut self, wallet: WalletId, record: &WalletRecord) {
-        let confirmation = Confirmation::new(record, self.args.identity.id());
-        self.quarantine.wallets.insert(wallet, Held { session: record.session, confirmation, lifting: false });
+    fn hold_in_quarantine(&mut self, wallet: WalletId, stored: &StoredWallet) {
+        let confirmation = Confirmation::new(&stored.record, self.args.identity.id(), stored.replaces);
+        self.quarantine.wallets.insert(wallet, Held { session: stored.record.session, confirmation, lifting: false });
+    }
+
+    /// Reads what a wallet in quarantine is, beside other work; `from` said that it knows it otherwise.
+    fn look_into(&self, myself: &ActorRef<KeygenMsg>, wallet: WalletId, from: Option<NodeId>) {
+        let args = self.args.clone();
+        beside(myself, async move {
+            let result = args.stored_wallet(&wallet).await.map_err(|error| error.code());
+            Work::Reread { from, wallet, result }
+        });
     }
 
     /// Asks the members of those wallets in quarantine whose turn it is.
@@ -142,51 +164,89 @@ impl KeygenState {
         match outcome {
             // It names the session that made the wallet what it is there: the same as here.
             PendingOutcome::Certified(_) => {}
+            // It came out of a backup there, too, and may be as old as here.
+            PendingOutcome::Unconfirmed(_) => return,
             PendingOutcome::Absent => {
                 // Where that is because the wallet was reshared since, the member sends its certificate along, and resharing
                 // puts it in force. What has to be confirmed then is the new one.
-                let (args, wallet) = (self.args.clone(), wallet.clone());
-                beside(myself, async move {
-                    let result = args.stored_record(&wallet).await.map_err(|error| error.code());
-                    Work::Reread { from, wallet, result }
-                });
+                self.look_into(myself, wallet.clone(), Some(from));
                 return;
             }
             PendingOutcome::Pending(_) | PendingOutcome::Running => return,
         }
-        if !held.confirmation.confirmed(from) {
-            return;
+        if held.confirmation.confirmed(from) {
+            self.lift(myself, wallet.clone(), None);
         }
-        held.lifting = true;
-        let (storage, wallet) = (self.args.storage.clone(), wallet.clone());
+    }
+
+    /// The operator takes it on himself that a wallet is current: nobody is left who could say so.
+    pub(super) fn release(
+        &mut self,
+        myself: &ActorRef<KeygenMsg>,
+        wallet: WalletId,
+        reply: RpcReplyPort<Result<(), Failure>>,
+    ) {
+        if self.quarantine.wallets.contains_key(&wallet) {
+            tracing::warn!(%wallet, "the operator lets a restored wallet out of quarantine");
+            self.lift(myself, wallet, Some(reply));
+        } else {
+            let reason = format!("wallet {wallet} is not in quarantine");
+            // Whoever asked may have gone.
+            let _ = reply.send(Err(Failure::new(Code::KeyNotFound, reason)));
+        }
+    }
+
+    /// Lets a wallet out of quarantine.
+    fn lift(
+        &mut self,
+        myself: &ActorRef<KeygenMsg>,
+        wallet: WalletId,
+        reply: Option<RpcReplyPort<Result<(), Failure>>>,
+    ) {
+        if let Some(held) = self.quarantine.wallets.get_mut(&wallet) {
+            held.lifting = true;
+        }
+        let args = self.args.clone();
         beside(myself, async move {
-            let lifted = Batch::new().delete(Family::Meta, quarantine_key(&wallet));
-            let result = storage.write(lifted, Durability::Synced).await.map_err(|error| error.code());
-            Work::Lifted { wallet, result }
+            let result = args.lift(&wallet).await.map_err(|error| error.code());
+            Work::Lifted { wallet, result, reply }
         });
     }
 
-    /// What a wallet in quarantine is was read again, because a member knows it otherwise.
-    pub(super) fn reread(&mut self, from: NodeId, wallet: WalletId, result: Result<Option<WalletRecord>, Code>) {
-        // What cannot be read now is read when the member answers again.
-        let Ok(Some(record)) = result else { return };
-        match self.quarantine.wallets.get(&wallet) {
-            Some(held) if held.session != record.session => {
-                self.hold_in_quarantine(wallet, &record);
-                self.confirm();
-            }
-            Some(_) => {
-                tracing::warn!(peer = %from, %wallet, "a restored wallet is not what a member knows: it stays in quarantine");
-            }
-            None => {}
+    /// What a wallet in quarantine is was read again.
+    pub(super) fn reread(
+        &mut self,
+        myself: &ActorRef<KeygenMsg>,
+        from: Option<NodeId>,
+        wallet: WalletId,
+        result: Result<Option<StoredWallet>, Code>,
+    ) {
+        // What cannot be read now is read when a member answers again, or in the next life.
+        let Ok(Some(stored)) = result else { return };
+        let Some(held) = self.quarantine.wallets.get_mut(&wallet) else { return };
+        if held.session != stored.record.session {
+            self.hold_in_quarantine(wallet, &stored);
+            self.confirm();
+            return;
+        }
+        let is_complete = held.confirmation.replaces(stored.replaces);
+        if let Some(peer) = from {
+            tracing::warn!(%peer, %wallet, "a restored wallet is not what a member knows: it stays in quarantine");
+        } else if is_complete && !held.lifting {
+            self.lift(myself, wallet, None);
         }
     }
 
     /// A wallet was let out of quarantine, or could not be yet.
-    pub(super) fn lifted(&mut self, wallet: &WalletId, result: Result<(), Code>) {
+    pub(super) fn lifted(
+        &mut self,
+        wallet: &WalletId,
+        result: Result<(), Code>,
+        reply: Option<RpcReplyPort<Result<(), Failure>>>,
+    ) {
         match result {
             Ok(()) => {
-                tracing::info!(%wallet, "a restored wallet is confirmed, and out of quarantine");
+                tracing::info!(%wallet, "a restored wallet is out of quarantine");
                 self.quarantine.wallets.remove(wallet);
                 // The place of its query is free.
                 self.confirm_next(1);
@@ -198,20 +258,81 @@ impl KeygenState {
                 }
             }
         }
+        if let Some(reply) = reply {
+            let outcome = result.map_err(|code| Failure::new(code, "the node's store failed"));
+            // Whoever asked may have gone.
+            let _ = reply.send(outcome);
+        }
     }
 }
 
 impl KeygenArgs {
+    /// Whether a restore has marked a wallet, and nobody has confirmed it.
+    pub(super) async fn is_in_quarantine(&self, wallet: &WalletId) -> Result<bool, StorageError> {
+        Ok(self.storage.get(Family::Meta, quarantine_key(wallet)).await?.is_some())
+    }
+
     /// What a wallet is by its stored certificate, if that is there and decodes. Without it there is nothing to confirm, and
     /// nothing to sign with.
-    async fn stored_record(&self, wallet: &WalletId) -> Result<Option<WalletRecord>, StorageError> {
+    async fn stored_wallet(&self, wallet: &WalletId) -> Result<Option<StoredWallet>, StorageError> {
         let stored = self.storage.get(Family::Wallets, certificate_key(wallet)).await?;
-        Ok(stored.and_then(|certificate| match unverified_record(certificate.expose()) {
-            Ok(record) => Some(record),
+        let Some(certificate) = stored else { return Ok(None) };
+        match unverified_record(certificate.expose()) {
+            Ok(record) => {
+                let replaces = !self.set_aside_for(&record).await?.is_empty();
+                Ok(Some(StoredWallet { record, replaces }))
+            }
             Err(error) => {
                 tracing::error!(%wallet, %error, "a restored wallet certificate does not decode");
-                None
+                Ok(None)
             }
-        }))
+        }
+    }
+
+    /// The keys of the restored shares that were set aside because of this record: they are of earlier generations.
+    async fn set_aside_for(&self, record: &WalletRecord) -> Result<Vec<Vec<u8>>, StorageError> {
+        let prefix = orphans_of(&record.wallet);
+        let listing = Listing { family: Family::Shares, prefix, after: None, limit: PAGE };
+        let page = self.storage.list(listing).await?;
+        let is_earlier = |value: &SecretBytes| {
+            let earlier =
+                Pending::decode(value.expose()).ok().and_then(|aside| WalletRecord::decode(&aside.record).ok());
+            earlier.is_some_and(|earlier| record.succeeds(&earlier))
+        };
+        Ok(page.records.into_iter().filter(|orphan| is_earlier(&orphan.value)).map(|orphan| orphan.key).collect())
+    }
+
+    /// Removes the mark of a wallet, and with it the restored shares that another generation takes the place of.
+    async fn lift(&self, wallet: &WalletId) -> Result<(), StorageError> {
+        let stored = self.storage.get(Family::Wallets, certificate_key(wallet)).await?;
+        let mut lifted = Batch::new().delete(Family::Meta, quarantine_key(wallet));
+        if let Some(certificate) = &stored {
+            // What takes its place meanwhile is not what was confirmed.
+            let sha256 = Sha256::digest(certificate.expose()).into();
+            lifted = lifted.require_hash(Family::Wallets, certificate_key(wallet), sha256);
+        }
+        let record = stored.and_then(|certificate| unverified_record(certificate.expose()).ok());
+        let erased = match &record {
+            Some(record) => self.set_aside_for(record).await?,
+            None => Vec::new(),
+        };
+        let is_to_clear = !erased.is_empty();
+        for key in erased {
+            lifted = lifted.delete(Family::Shares, key);
+        }
+        if let Some(record) = record.filter(|_| is_to_clear) {
+            lifted = note_erased(lifted, &record);
+        }
+        self.storage.write(lifted, Durability::Synced).await?;
+        if is_to_clear {
+            let storage = self.storage.clone();
+            tokio::spawn(async move {
+                // What cannot be cleared now is cleared when the node starts again.
+                if let Err(error) = clear_erased(&storage).await {
+                    tracing::error!(%error, "deleted shares may still be in the store's files");
+                }
+            });
+        }
+        Ok(())
     }
 }

@@ -153,7 +153,12 @@ impl KeygenState {
         beside(myself, async move {
             let outcome = match args.certificate(&wallet).await {
                 Ok(Some(certificate)) if certificate.record().session == session => {
-                    certificate.encode().map_or(PendingOutcome::Running, PendingOutcome::Certified)
+                    match (certificate.encode(), args.is_in_quarantine(&wallet).await) {
+                        (Ok(certificate), Ok(false)) => PendingOutcome::Certified(certificate),
+                        // Of two that come out of backups, neither may take the other's word.
+                        (Ok(certificate), Ok(true)) => PendingOutcome::Unconfirmed(certificate),
+                        _ => PendingOutcome::Running,
+                    }
                 }
                 Ok(newer) => {
                     // One that was reshared speaks for itself: who asks is behind, or sees that it is not.
@@ -187,8 +192,8 @@ impl KeygenState {
         }
         match outcome {
             // One at a time; whoever has a certificate has it when it is asked again.
-            PendingOutcome::Certified(_) if unsettled.settling => return,
-            PendingOutcome::Certified(certificate) => {
+            PendingOutcome::Certified(_) | PendingOutcome::Unconfirmed(_) if unsettled.settling => return,
+            PendingOutcome::Certified(certificate) | PendingOutcome::Unconfirmed(certificate) => {
                 unsettled.settling = true;
                 let (args, writing, wallet) = (self.args.clone(), self.args.writing(), wallet.clone());
                 beside(myself, async move {

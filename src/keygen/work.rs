@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use ractor::RpcReplyPort;
+
 use super::actor::Waiter;
 use super::prepare::{Admitted, NotActivated, Prepared};
+use super::quarantine::StoredWallet;
 use super::run::Signature;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::session::SheetContext;
-use crate::wallet::{WalletCertificate, WalletRecord};
+use crate::wallet::WalletCertificate;
 use crate::wire::message::PendingOutcome;
 
 /// What a task that the actor started reports.
@@ -42,16 +45,18 @@ pub(super) enum Work {
     CommitDeadline(SheetHash),
     /// Time to ask the members about pending shares again.
     Resolve,
-    /// A wallet in quarantine was confirmed, and its mark removed.
+    /// The mark of a wallet in quarantine is removed, or not: it was confirmed, or its operator said so.
     Lifted {
         wallet: WalletId,
         result: Result<(), Code>,
+        reply: Option<RpcReplyPort<Result<(), Failure>>>,
     },
-    /// What a wallet in quarantine is by this node's store, after a member said that it knows it otherwise.
+    /// What a wallet in quarantine is by this node's store, after it has come into force, or a member said that it knows it
+    /// otherwise.
     Reread {
-        from: NodeId,
+        from: Option<NodeId>,
         wallet: WalletId,
-        result: Result<Option<WalletRecord>, Code>,
+        result: Result<Option<StoredWallet>, Code>,
     },
     /// Pending shares are set aside, or not.
     SetAside {

@@ -1,19 +1,20 @@
 //! The moment at which a reshare takes effect on a node: one write, and nothing in between.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Switched;
 use super::args::ReshareArgs;
 use super::prepare::Stored;
-use super::purging::PURGE_KEY;
+use super::purging::note_erased;
 use super::telling::Notice;
 use crate::error::Code;
-use crate::ids::{NodeId, SheetHash, WalletId};
+use crate::ids::{NodeId, WalletId};
 use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Listing, StorageError};
 use crate::wallet::{
-    Pending, WalletCertificate, WalletRecord, certificate_key, members, orphan_key, resharing_key, share_key,
+    Pending, RECORD_DOMAIN, WalletCertificate, WalletRecord, certificate_key, members, orphan_key, orphans_of,
+    quarantine_key, resharing_key, share_key,
 };
 
 /// The most reshares of one wallet that are looked for among those that were set aside.
@@ -39,6 +40,9 @@ struct Source {
 impl ReshareArgs {
     /// Puts a certificate in force: in one write it takes the place of the one before, the new shares become active, and
     /// the old ones are deleted. `knowing` are nodes that need not be told.
+    ///
+    /// Old shares that came out of a backup and are not confirmed are set aside, unless this node took part in the reshare
+    /// itself: key generation erases them when enough members have confirmed the new ones.
     ///
     /// # Errors
     /// When it is not a certificate of this wallet, or does not follow what is in force here.
@@ -83,6 +87,10 @@ impl ReshareArgs {
         let held: Vec<Source> = self.set_aside_before(wallet).await?.into_iter().chain(pending).collect();
         let encoded = record.encode().map_err(|error| error.code())?;
         let source = held.iter().rev().find(|held| held.pending.record == encoded);
+        let quarantine = quarantine_key(wallet);
+        let mark = self.storage.get(Family::Meta, quarantine.clone()).await.map_err(|error| error.code())?;
+        // What was restored may be what is left of the key: that others were at this generation once is the word of one peer.
+        let keeps = mark.is_some() && source.is_none();
         if before.is_none() && source.is_none() && !members(record).contains(&self.identity.id()) {
             // It is no member, and was none as far as it knows: there is nothing to keep or to erase. As a member it has
             // signed the record itself; then its disk was lost since, and it must know what it has to be given again.
@@ -102,7 +110,13 @@ impl ReshareArgs {
             None => Batch::new().require_absent(Family::Wallets, certificate_key(wallet)),
         };
         batch = batch.put(Family::Wallets, certificate_key(wallet), bytes);
+        if keeps {
+            batch = batch.require_present(Family::Meta, quarantine);
+        }
         if let Some(before) = &before {
+            if keeps && let Some(aside) = self.kept(before.certificate.record()).await? {
+                batch = batch.put(Family::Shares, orphan_key(wallet, before.certificate.record().session), aside);
+            }
             for old in &before.certificate.record().keys {
                 let scheme = old.group.scheme();
                 if record.key(scheme).is_some_and(|key| key.generation > old.generation) {
@@ -119,7 +133,14 @@ impl ReshareArgs {
             .iter()
             .filter(|held| WalletRecord::decode(&held.pending.record).map_or(true, |later| !later.succeeds(record)));
         for held in obsolete {
+            let aside = orphan_key(wallet, held.pending.session);
+            if keeps && held.key == aside {
+                continue;
+            }
             batch = batch.require_present(Family::Shares, held.key.clone()).delete(Family::Shares, held.key.clone());
+            if keeps {
+                batch = batch.put(Family::Shares, aside, held.pending.encode().map_err(|_| Code::Internal)?);
+            }
         }
         for (key, _) in earlier {
             batch = batch.delete(Family::Meta, key);
@@ -127,7 +148,7 @@ impl ReshareArgs {
         if !notice.nodes.is_empty() {
             batch = batch.put(Family::Meta, Notice::key(wallet, notice.session), notice.encode()?);
         }
-        batch = batch.put(Family::Meta, PURGE_KEY, SecretBytes::copy_from(&record.session.0));
+        batch = note_erased(batch, record);
         match self.storage.write(batch, Durability::Synced).await {
             Ok(()) => {
                 for user in &self.users {
@@ -142,6 +163,25 @@ impl ReshareArgs {
                 Err(error.code())
             }
         }
+    }
+
+    /// This node's shares of a wallet as it was, as they are set aside; nothing where it has none.
+    async fn kept(&self, before: &WalletRecord) -> Result<Option<SecretBytes>, Code> {
+        let mut shares = BTreeMap::new();
+        for key in &before.keys {
+            let scheme = key.group.scheme();
+            let name = share_key(&before.wallet, scheme, key.generation);
+            let share = self.storage.get(Family::Shares, name).await.map_err(|error| error.code())?;
+            shares.extend(share.map(|share| (scheme, share)));
+        }
+        if shares.is_empty() {
+            return Ok(None);
+        }
+        let bytes = before.encode().map_err(|error| error.code())?;
+        let signature = self.identity.sign(RECORD_DOMAIN, &[&bytes]);
+        // No request waits for it.
+        let aside = Pending::new(before.session, [0; 32], bytes, signature, &shares);
+        aside.encode().map(Some).map_err(|_| Code::Internal)
     }
 
     /// Who has to be told: everybody who was a member or is one, or took part.
@@ -166,9 +206,7 @@ impl ReshareArgs {
 
     /// The reshares of a wallet that were set aside.
     async fn set_aside_before(&self, wallet: &WalletId) -> Result<Vec<Source>, Code> {
-        let mut prefix = orphan_key(wallet, SheetHash([0; 32]));
-        prefix.truncate(prefix.len().saturating_sub(32));
-        let listing = Listing { family: Family::Shares, prefix, after: None, limit: MAX_SET_ASIDE };
+        let listing = Listing { family: Family::Shares, prefix: orphans_of(wallet), after: None, limit: MAX_SET_ASIDE };
         let page = self.storage.list(listing).await.map_err(|error| error.code())?;
         let decode = |value: &SecretBytes| Pending::decode(value.expose()).ok();
         let sources = page

@@ -225,7 +225,7 @@ impl ReshareState {
             return;
         }
         match outcome {
-            PendingOutcome::Certified(certificate) => {
+            PendingOutcome::Certified(certificate) | PendingOutcome::Unconfirmed(certificate) => {
                 self.told(myself, from, wallet.clone(), certificate, Credit::none());
                 return;
             }

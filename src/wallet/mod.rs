@@ -84,10 +84,16 @@ pub const ORPHAN_PREFIX: &[u8] = b"orphan\0";
 pub const PENDING_PREFIX: &[u8] = b"pending\0";
 
 /// The storage key under which the shares of a key generation or a reshare stay for which its members say that no
-/// certificate can exist.
+/// certificate can exist; and restored shares that are of an earlier generation than the wallet, until that is confirmed.
 #[must_use]
 pub fn orphan_key(wallet: &WalletId, session: SheetHash) -> Vec<u8> {
-    [ORPHAN_PREFIX, wallet.as_str().as_bytes(), b"\0", &session.0].concat()
+    [orphans_of(wallet).as_slice(), &session.0].concat()
+}
+
+/// What the keys of all shares of a wallet begin with that were set aside. Wallet ids hold no NUL.
+#[must_use]
+pub fn orphans_of(wallet: &WalletId) -> Vec<u8> {
+    [ORPHAN_PREFIX, wallet.as_str().as_bytes(), b"\0"].concat()
 }
 
 /// The storage key prefix of what is pending of reshares.

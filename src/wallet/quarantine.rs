@@ -60,37 +60,54 @@ impl Restored {
 ///
 /// At least t of a key's n members made its next generation, if there is one, and know of it: t - 1 of them besides this
 /// node. Any n - t + 1 of the n - 1 others have one of those among them. So when that many say that they know of nothing
-/// newer, there is nothing newer, unless members lie or have lost their stores too.
+/// newer, there is nothing newer, unless members lie or have lost their stores too. Members whose own word is not confirmed
+/// do not count.
+///
+/// Where what is to be confirmed has come from others and takes the place of restored shares, t members must have it: as many
+/// as can use it without this node. Before that, the restored shares may be what is left of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmation {
     keys: Vec<Needed>,
     confirmed: BTreeSet<NodeId>,
+    replaces: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Needed {
     others: BTreeSet<NodeId>,
-    count: usize,
+    /// So many that one of them would know of anything newer.
+    knowing: usize,
+    /// So many as sign together, or all others where these are too few.
+    signing: usize,
 }
 
 impl Needed {
     fn of(key: &KeyRecord, me: NodeId) -> Self {
         let threshold = key.group.threshold();
-        let count = usize::from(threshold.parties() - threshold.signers()) + 1;
-        let others = key.committee.iter().map(|member| member.node).filter(|&node| node != me).collect();
-        Self { others, count }
+        let knowing = usize::from(threshold.parties() - threshold.signers()) + 1;
+        let others: BTreeSet<_> = key.committee.iter().map(|member| member.node).filter(|&node| node != me).collect();
+        let signing = usize::from(threshold.signers()).min(others.len());
+        Self { others, knowing, signing }
     }
 
-    fn is_met(&self, confirmed: &BTreeSet<NodeId>) -> bool {
-        self.others.intersection(confirmed).count() >= self.count
+    fn is_met(&self, confirmed: &BTreeSet<NodeId>, replaces: bool) -> bool {
+        let signing = if replaces { self.signing } else { 0 };
+        self.others.intersection(confirmed).count() >= self.knowing.max(signing)
     }
 }
 
 impl Confirmation {
-    /// Nobody has confirmed what the record says.
+    /// Nobody has confirmed what the record says. `replaces` says whether it takes the place of restored shares.
     #[must_use]
-    pub fn new(record: &WalletRecord, me: NodeId) -> Self {
-        Self { keys: record.keys.iter().map(|key| Needed::of(key, me)).collect(), confirmed: BTreeSet::new() }
+    pub fn new(record: &WalletRecord, me: NodeId, replaces: bool) -> Self {
+        let keys = record.keys.iter().map(|key| Needed::of(key, me)).collect();
+        Self { keys, confirmed: BTreeSet::new(), replaces }
+    }
+
+    /// From now on, whether it takes the place of restored shares is known better. Says whether it is complete now.
+    pub fn replaces(&mut self, replaces: bool) -> bool {
+        self.replaces = replaces;
+        self.is_complete()
     }
 
     /// A member says that the wallet's certificate is the same with it. Says whether that is enough now.
@@ -102,7 +119,7 @@ impl Confirmation {
     /// Whether enough members have confirmed every key.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.keys.iter().all(|key| key.is_met(&self.confirmed))
+        self.keys.iter().all(|key| key.is_met(&self.confirmed, self.replaces))
     }
 
     /// Who can still be asked.
@@ -124,9 +141,10 @@ mod tests {
     }
 
     fn confirmation(signers: usize, parties: u128) -> Confirmation {
-        let count = usize::try_from(parties).unwrap() - signers + 1;
-        let others = (2..=parties).map(node).collect();
-        Confirmation { keys: vec![Needed { others, count }], confirmed: BTreeSet::new() }
+        let knowing = usize::try_from(parties).unwrap() - signers + 1;
+        let others: BTreeSet<_> = (2..=parties).map(node).collect();
+        let signing = signers.min(others.len());
+        Confirmation { keys: vec![Needed { others, knowing, signing }], confirmed: BTreeSet::new(), replaces: false }
     }
 
     #[test]
@@ -142,6 +160,22 @@ mod tests {
     }
 
     #[test]
+    fn confirmation__should_take_as_many_as_sign_where_restored_shares_are_replaced() {
+        for (signers, parties, enough) in [(2, 2, 1), (2, 3, 2), (3, 3, 2), (3, 5, 3), (4, 5, 4), (2, 5, 4)] {
+            let mut confirmation = confirmation(signers, parties);
+            assert!(!confirmation.replaces(true));
+            for number in 0..enough - 1 {
+                assert!(!confirmation.confirmed(node(2 + number)), "{signers} of {parties}");
+            }
+            assert!(confirmation.confirmed(node(2 + enough - 1)), "{signers} of {parties}");
+        }
+        let mut confirmation = confirmation(4, 5);
+        assert!(confirmation.confirmed(node(2)) || confirmation.confirmed(node(3)));
+        assert!(!confirmation.replaces(true), "two of four");
+        assert!(confirmation.replaces(false));
+    }
+
+    #[test]
     fn confirmation__should_not_count_strangers_nor_this_node() {
         let mut confirmation = confirmation(2, 3);
         for stranger in [node(1), node(9), node(2)] {
@@ -154,7 +188,7 @@ mod tests {
     #[test]
     fn confirmation__should_be_needed_for_every_key() {
         let mut confirmation = confirmation(3, 3);
-        confirmation.keys.push(Needed { others: [node(7)].into(), count: 1 });
+        confirmation.keys.push(Needed { others: [node(7)].into(), knowing: 1, signing: 1 });
         assert!(!confirmation.confirmed(node(2)));
         assert!(confirmation.confirmed(node(7)));
     }

@@ -180,6 +180,9 @@ pub enum PendingOutcome {
     Running,
     /// It holds nothing of that session and never will.
     Absent,
+    /// As [`PendingOutcome::Certified`], but its store came out of a backup: whether this is the latest, it has to be told
+    /// itself.
+    Unconfirmed(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// What a node knows about a signing session.

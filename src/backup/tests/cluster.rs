@@ -9,7 +9,7 @@ use crate::error::Code;
 use crate::ids::Generation;
 use crate::node::Backups;
 use crate::testing::{Cluster, HarnessError, PATIENCE, eventually};
-use crate::wallet::share_key;
+use crate::wallet::{orphans_of, quarantine_key, share_key};
 
 const WALLET: &str = "treasury";
 const SCHEMES: &[Scheme] = &[Scheme::Ed25519];
@@ -86,6 +86,7 @@ async fn restored_node__should_sign_again_once_enough_members_confirm_its_wallet
     // One of the two others is not enough: the third might know more.
     cluster.restart(2).await.unwrap();
     cluster.until_ready().await.unwrap();
+    cluster.until_unready(1).await.unwrap();
     assert_eq!(code(cluster.sign(2, Scheme::Ed25519, WALLET).await), Code::WalletQuarantined);
     assert_eq!(code(cluster.sign(0, Scheme::Ed25519, WALLET).await), Code::NotMajority, "it takes no part either");
     assert_eq!(cluster.keygen(2).await.unwrap().quarantined, [WALLET.parse().unwrap()].into());
@@ -152,30 +153,9 @@ async fn stale_wallet__should_stay_in_quarantine() {
 async fn wallet_reshared_since_its_backup__should_be_taken_over_from_others_and_its_old_share_erased() {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = start(folder.path(), None).await;
-    let (wallet, threshold): (WalletId, _) = (WALLET.parse().unwrap(), Threshold::new(2, 3).unwrap());
-    for number in 0..3 {
-        cluster.lose(number).await.unwrap();
-    }
-    let planted = PlantedWallet::in_cluster(cluster.local(), &wallet, threshold, SCHEMES).await;
-    for number in 0..3 {
-        cluster.restart(number).await.unwrap();
-    }
-    cluster.until_ready().await.unwrap();
-    let made = back_up(&cluster, 2).await.unwrap();
-    for number in 0..3 {
-        cluster.lose(number).await.unwrap();
-    }
-    // Everybody knows of the reshare, this node too: nobody has to tell it.
-    let members: Vec<_> = (0..3).map(|number| cluster.local().args(number).unwrap()).collect();
-    let identities: Vec<_> = members.iter().map(|args| Arc::clone(&args.identity)).collect();
-    let peers = &members[0].peers;
-    let newer = planted.reshared(peers, &identities, &peers.committee(), threshold);
+    let newer = reshared_since_its_backup(&mut cluster).await;
+    let wallet = newer.certificate.record().wallet.clone();
     let old_share = share_key(&wallet, Scheme::Ed25519, Generation(0));
-    for number in [0, 1] {
-        let records = newer.records(identities[number].id()).delete(Family::Shares, old_share.clone());
-        cluster.with_store(number, async |store| store.write(records, Durability::Synced).await).await.unwrap();
-    }
-    replace_disk(&cluster, 2, &made.path).await;
     for number in 0..3 {
         cluster.restart(number).await.unwrap();
     }
@@ -191,6 +171,111 @@ async fn wallet_reshared_since_its_backup__should_be_taken_over_from_others_and_
     cluster.lose(2).await.unwrap();
     let erased = cluster.with_store(2, async |store| Ok(store.get(Family::Shares, old_share).await?.is_none()));
     assert!(erased.await.unwrap(), "the old share is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_nodes__should_not_take_each_others_word_but_their_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = start(folder.path(), None).await;
+    cluster.make_wallet(0, WALLET, SCHEMES).await.unwrap();
+    let made = [back_up(&cluster, 1).await.unwrap(), back_up(&cluster, 2).await.unwrap()];
+    for (number, made) in [1, 2].into_iter().zip(&made) {
+        cluster.lose(number).await.unwrap();
+        replace_disk(&cluster, number, &made.path).await;
+    }
+    for number in [1, 2] {
+        cluster.restart(number).await.unwrap();
+    }
+    cluster.until_ready().await.unwrap();
+    // Long enough for many rounds of questions, each of which is answered.
+    let asked = async {
+        tokio::select! {
+            () = until_confirmed(&cluster, 1) => {}
+            () = until_confirmed(&cluster, 2) => {}
+        }
+    };
+    assert!(timeout(Duration::from_secs(3), asked).await.is_err(), "the two may be as old as each other");
+    assert_eq!(code(cluster.sign(0, Scheme::Ed25519, WALLET).await), Code::NotMajority);
+
+    let wallet: WalletId = WALLET.parse().unwrap();
+    let release = async |wallet: &str| {
+        let wallet = wallet.parse().unwrap();
+        let keygen = &cluster.addresses(1).unwrap().keygen;
+        keygen.call(PATIENCE, |reply| crate::keygen::KeygenMsg::Release { wallet, reply }).await.unwrap()
+    };
+    assert_eq!(release("another").await.unwrap_err().code, Code::KeyNotFound);
+    release(WALLET).await.unwrap();
+    assert!(cluster.keygen(1).await.unwrap().quarantined.is_empty());
+    // Its word counts now.
+    until_confirmed(&cluster, 2).await;
+    let marks = cluster.stored_keys(1, Family::Meta, &quarantine_key(&wallet)).await.unwrap();
+    assert!(marks.is_empty());
+    cluster.sign(1, Scheme::Ed25519, WALLET).await.unwrap();
+    cluster.sign(2, Scheme::Ed25519, WALLET).await.unwrap();
+}
+
+/// A wallet that was reshared after the backup of node 2 was made, as its others know: no node runs, and node 2 is restored.
+async fn reshared_since_its_backup(cluster: &mut Cluster) -> PlantedWallet {
+    let (wallet, threshold): (WalletId, _) = (WALLET.parse().unwrap(), Threshold::new(2, 3).unwrap());
+    for number in 0..3 {
+        cluster.lose(number).await.unwrap();
+    }
+    let planted = PlantedWallet::in_cluster(cluster.local(), &wallet, threshold, SCHEMES).await;
+    for number in 0..3 {
+        cluster.restart(number).await.unwrap();
+    }
+    cluster.until_ready().await.unwrap();
+    let made = back_up(cluster, 2).await.unwrap();
+    for number in 0..3 {
+        cluster.lose(number).await.unwrap();
+    }
+    // Everybody knows of the reshare, this node too: nobody has to tell it.
+    let members: Vec<_> = (0..3).map(|number| cluster.local().args(number).unwrap()).collect();
+    let identities: Vec<_> = members.iter().map(|args| Arc::clone(&args.identity)).collect();
+    let peers = &members[0].peers;
+    let newer = planted.reshared(peers, &identities, &peers.committee(), threshold);
+    let old_share = share_key(&wallet, Scheme::Ed25519, Generation(0));
+    for number in [0, 1] {
+        let records = newer.records(identities[number].id()).delete(Family::Shares, old_share.clone());
+        cluster.with_store(number, async |store| store.write(records, Durability::Synced).await).await.unwrap();
+    }
+    replace_disk(cluster, 2, &made.path).await;
+    newer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_share__should_be_kept_aside_on_the_word_of_one_peer_and_erased_on_that_of_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = start(folder.path(), None).await;
+    let newer = reshared_since_its_backup(&mut cluster).await;
+    let (wallet, old) = (newer.certificate.record().wallet.clone(), Generation(0));
+    cluster.restart(0).await.unwrap();
+    cluster.restart(2).await.unwrap();
+    cluster.until_ready().await.unwrap();
+    let knows = async || {
+        let known = cluster.node(2).unwrap().wallet(wallet.clone()).await.unwrap().unwrap();
+        known.record() == newer.certificate.record()
+    };
+    eventually("it knows of the reshare", knows).await.unwrap();
+    // Long enough for many rounds of questions, each of which is answered.
+    assert!(timeout(Duration::from_secs(3), until_confirmed(&cluster, 2)).await.is_err(), "one is not enough");
+    let active = share_key(&wallet, Scheme::Ed25519, old);
+    assert!(cluster.stored_keys(2, Family::Shares, &active).await.unwrap().is_empty(), "it is in force no more");
+    assert_eq!(cluster.stored_keys(2, Family::Shares, &orphans_of(&wallet)).await.unwrap().len(), 1, "it is kept");
+    // Also in its next life, and in a backup of it.
+    let again = back_up(&cluster, 2).await.unwrap();
+    verify(&again.path, &unlock(), None).unwrap();
+    cluster.lose(2).await.unwrap();
+    cluster.restart(2).await.unwrap();
+    cluster.until_ready().await.unwrap();
+    assert_eq!(cluster.keygen(2).await.unwrap().quarantined, [wallet.clone()].into());
+
+    cluster.restart(1).await.unwrap();
+    cluster.until_ready().await.unwrap();
+    until_confirmed(&cluster, 2).await;
+    assert!(cluster.stored_keys(2, Family::Shares, &orphans_of(&wallet)).await.unwrap().is_empty(), "it is erased");
+    let clear = async || cluster.stored_keys(2, Family::Meta, b"purge").await.unwrap().is_empty();
+    eventually("it is gone from the files", clear).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -143,6 +143,11 @@ fn messages() -> Vec<Vec<u8>> {
     let asked = [
         PeerMessage::KeygenReply { wallet, session, outcome },
         PeerMessage::KeygenQuery { wallet: "w".parse().unwrap(), session },
+        PeerMessage::KeygenReply {
+            wallet: "w".parse().unwrap(),
+            session,
+            outcome: PendingOutcome::Unconfirmed(vec![7; 300]),
+        },
         PeerMessage::SigningQuery {
             wallet: "w".parse().unwrap(),
             request: "r".parse().unwrap(),
