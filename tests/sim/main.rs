@@ -25,7 +25,8 @@
 //! schedule of asks and strikes, but among a few messages of one moment the order, and with it the broker's next draw, may
 //! differ. A failure that depends on such an order may take a few replays.
 //!
-//! Some runs have no other fault than a member that lies: what its node says is bent on the way to its links.
+//! Some runs have no other fault than a member that lies: what its node says is bent on the way to its links. In some, a node
+//! loses its disk and comes back out of a backup, which may be older than reshares.
 //!
 //! # How to run it
 //!
@@ -55,7 +56,9 @@ use plan::Plan;
 const SEEDS: u64 = 50;
 /// One run in so many has a member that lies, and no other fault.
 const LIARS_PER_SEED: u64 = 4;
-/// So many of those have all lies in them.
+/// One run in so many has a node that comes back out of a backup.
+const RESTORES_PER_SEED: u64 = 4;
+/// So many runs with a liar have all lies in them.
 const ALL_LIES: u64 = 12;
 /// Panics that nobody injected.
 static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -75,6 +78,11 @@ fn cluster__should_keep_its_promises_to_honest_nodes_whatever_a_member_says() {
     if census.runs() >= ALL_LIES {
         assert_eq!(census.untold(), [], "nobody told these lies");
     }
+}
+
+#[test]
+fn cluster__should_keep_its_promises_when_a_node_comes_back_out_of_a_backup() {
+    promises(Plan::with_restore, RESTORES_PER_SEED);
 }
 
 /// Runs the plans of seeds: as many as the environment says, or one in so many of them.

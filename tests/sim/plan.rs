@@ -102,6 +102,10 @@ pub enum Strike {
     Halt { lasts: Duration },
     /// The node finds that it must not use its pair with the peer any more.
     Ban { node: usize, peer: usize },
+    /// The node is backed up. That harms nobody.
+    BackUp { node: usize },
+    /// The node loses its disk, gets what its last backup holds on an empty one, and is started again later.
+    Restore { node: usize, away: Duration },
 }
 
 /// How a write goes wrong.
@@ -194,6 +198,37 @@ impl Plan {
         Self { seed, parties, signers, on_peer_failure, network, bystanders: true, asks, strikes, length, liar }
     }
 
+    /// The run of a seed in which a node comes back out of a backup, which may be older than reshares of the shared wallet;
+    /// in half of them, other things go wrong besides.
+    ///
+    /// Any t of the others can go on, so that what the backup does not hold can be dealt again. A restored node has
+    /// forgotten what was made and answered since its backup: no wallets are made then, and each id is asked for once.
+    pub fn with_restore(seed: u64) -> Self {
+        let mut draw = Draw::by(seed);
+        let parties: u8 = draw.one_of(&[3, 3, 4, 5]);
+        let signers = draw.between(parties / 2 + 1, parties - 1);
+        let on_peer_failure = if draw.chance(0.5) { OnPeerFailure::Retry } else { OnPeerFailure::Abort };
+        let network = if draw.chance(0.5) { Conditions::PERFECT } else { draw.delayed(1) };
+        let mut requests = BTreeSet::new();
+        let mut is_taken = |ask: &Ask| match ask {
+            Ask::Sign(sign) => sign.wallet == SHARED && requests.insert(sign.request.clone()),
+            Ask::Keygen { .. } | Ask::Reshare { .. } => false,
+        };
+        let mut asks = draw.asks(parties, false);
+        asks.retain(|(_, _, ask)| is_taken(ask));
+        let mut strikes = if draw.chance(0.5) { draw.strikes(parties, false) } else { Vec::new() };
+        draw.restore(parties, &mut asks, &mut strikes);
+        asks.sort();
+        strikes.sort_by_key(|(at, _)| *at);
+        let (length, bystanders) = (LENGTH, false);
+        Self { seed, parties, signers, on_peer_failure, network, bystanders, asks, strikes, length, liar: None }
+    }
+
+    /// Whether a node is to come back out of a backup.
+    pub fn restores(&self) -> bool {
+        self.strikes.iter().any(|(_, strike)| matches!(strike, Strike::Restore { .. }))
+    }
+
     /// Its threshold.
     pub fn threshold(&self) -> Threshold {
         Threshold::new(self.signers, self.parties).unwrap()
@@ -218,6 +253,8 @@ impl Strike {
             | Self::SlowDisk { node, .. }
             | Self::ClockJump { node, .. }
             | Self::Panic { node, .. }
+            | Self::BackUp { node }
+            | Self::Restore { node, .. }
             | Self::PanicSession { node } => vec![node],
             Self::Cut { from, to, .. } => vec![from, to],
             Self::PanicLink { node, peer } | Self::Ban { node, peer } => vec![node, peer],
@@ -244,4 +281,21 @@ fn plan__should_be_the_same_for_the_same_seed_and_keep_to_its_limits() {
         }
     }
     assert_eq!(kinds.len(), 13, "{kinds:?}");
+}
+
+#[test]
+fn plan_with_a_restore__should_be_the_same_for_the_same_seed_and_back_up_before_it_restores() {
+    for seed in 0..100 {
+        let plan = Plan::with_restore(seed);
+        assert_eq!(plan, Plan::with_restore(seed));
+        assert!(plan.signers > plan.parties / 2 && plan.signers < plan.parties, "any t of the others can go on");
+        let times = |of: fn(&Strike) -> bool| plan.strikes.iter().filter(move |(_, s)| of(s)).map(|(at, _)| *at);
+        let backed_up = times(|strike| matches!(strike, Strike::BackUp { .. })).min().unwrap();
+        let restored: Vec<Duration> = times(|strike| matches!(strike, Strike::Restore { .. })).collect();
+        assert!(restored.len() == 1 && backed_up < restored[0] && restored[0] < plan.length);
+        for (_, _, ask) in &plan.asks {
+            let possible = |ask: &Ask| !matches!(ask, Ask::Reshare { signers, .. } if *signers >= plan.parties);
+            assert!(possible(ask), "{ask:?}");
+        }
+    }
 }

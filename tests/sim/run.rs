@@ -1,11 +1,13 @@
 //! Runs a plan: asks and strikes at their times, then ends all faults and sees whether the cluster is itself again.
 
 mod afterwards;
+mod backups;
 mod clients;
 mod observer;
 mod strikes;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -68,6 +70,9 @@ struct Run {
     armed: JoinSet<()>,
     struck: Vec<Struck>,
     bans: Vec<(At, Ban)>,
+    /// The last backup of each node that has one, and where they are.
+    backups: BTreeMap<usize, PathBuf>,
+    backup_folder: TempDir,
     /// Whether the member that lies does so.
     lying: Arc<AtomicBool>,
     lies: Lies,
@@ -160,6 +165,8 @@ impl Run {
             armed: JoinSet::new(),
             struck: Vec::new(),
             bans: Vec::new(),
+            backups: BTreeMap::new(),
+            backup_folder: crate::template::folder(),
             lying,
             lies,
         };

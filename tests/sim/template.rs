@@ -131,8 +131,12 @@ impl Template {
             owner: Owner { cluster: self.cluster.clone(), node: self.id(number) },
             argon2: Argon2Params::default(),
         };
-        let key = SecretBytes::copy_from(&self.members[number].storage_key);
-        StorageArguments::new(options, KeySource::key(key).unwrap())
+        StorageArguments::new(options, self.storage_key(number))
+    }
+
+    /// What unlocks a member's store.
+    pub fn storage_key(&self, number: usize) -> KeySource {
+        KeySource::key(SecretBytes::copy_from(&self.members[number].storage_key)).unwrap()
     }
 
     /// A member's id.

@@ -75,6 +75,7 @@ fn problem(code: Code, nobody_named: bool) -> Option<&'static str> {
         | Code::SessionDuplicate
         | Code::ReshareInProgress
         | Code::PairBanned
+        | Code::WalletQuarantined
         | Code::ConcurrencyLimit => None,
         Code::PeerUnavailable
         | Code::SessionTimeout

@@ -151,6 +151,31 @@ impl Draw {
         }
     }
 
+    /// A node is backed up, once or twice, the shared wallet's keys are dealt anew or not, and the node loses its disk.
+    pub(super) fn restore(
+        &mut self,
+        parties: u8,
+        asks: &mut Vec<(Duration, usize, Ask)>,
+        strikes: &mut Vec<(Duration, Strike)>,
+    ) {
+        let node = self.below(parties.into());
+        let backed_up = self.ms(500, 4000);
+        strikes.push((backed_up, Strike::BackUp { node }));
+        if self.chance(0.3) {
+            strikes.push((backed_up + self.ms(500, 3000), Strike::BackUp { node }));
+        }
+        let mut reshares = Vec::new();
+        self.reshares(parties, &mut reshares);
+        for (_, _, ask) in &mut reshares {
+            if let Ask::Reshare { signers, .. } = ask {
+                *signers = (*signers).min(parties - 1);
+            }
+        }
+        asks.append(&mut reshares);
+        let lost = backed_up + self.ms(1000, 6000);
+        strikes.push((lost, Strike::Restore { node, away: self.ms(0, 3000) }));
+    }
+
     /// A node dies while it takes part in a signature and its disk has not come to what it wrote; then somebody asks for
     /// another content under the same id.
     pub(super) fn ambush(

@@ -95,7 +95,27 @@ impl Run {
         let paired = self.cluster.until_all("all pairs are set up", |view| view.is_complete(Scheme::Ecdsa)).await;
         paired.map_err(|error| error.to_string())?;
         self.settle().await?;
+        if self.plan.restores() {
+            self.repair_restored().await?;
+        }
         Ok(ready)
+    }
+
+    /// Waits until restored wallets are confirmed, and has the shares dealt again that a backup did not hold.
+    async fn repair_restored(&mut self) -> Result<(), String> {
+        let confirmed = eventually("restored wallets are confirmed", async || {
+            for node in self.nodes() {
+                if !self.cluster.keygen(node).await.is_ok_and(|keygen| keygen.quarantined.is_empty()) {
+                    return false;
+                }
+            }
+            true
+        });
+        confirmed.await.map_err(|error| error.to_string())?;
+        let ask =
+            Ask::Reshare { session: "repair".to_owned(), schemes: Scheme::ALL.to_vec(), signers: self.plan.signers };
+        self.ask(0, ask, true);
+        self.settle().await.map(drop)
     }
 
     /// Asks every node for something new, and for everything that was asked before, in two turns. What a node has told
@@ -114,7 +134,9 @@ impl Run {
                 self.all_answered().await;
                 self.all_know().await;
             }
-            for asks in [&keygens, &signs] {
+            // A restored node has forgotten what it answered since its backup.
+            let signs = if self.plan.restores() { &[][..] } else { &signs };
+            for asks in [&keygens[..], signs] {
                 for (number, ask) in asks.iter().enumerate() {
                     if !matches!(ask, Ask::Sign(sign) if sign.wallet == ASIDE) {
                         let node = self.who_told(ask).unwrap_or(number);

@@ -24,8 +24,16 @@ impl Run {
         if !running {
             return;
         }
+        if let Strike::BackUp { node } = strike {
+            self.back_up(node).await;
+            return;
+        }
         let loses_requests = match strike {
-            Strike::Crash { .. } | Strike::PowerCut { .. } | Strike::Store { .. } | Strike::ClockJump { .. } => true,
+            Strike::Crash { .. }
+            | Strike::PowerCut { .. }
+            | Strike::Store { .. }
+            | Strike::ClockJump { .. }
+            | Strike::Restore { .. } => true,
             Strike::Panic { actor, .. } => {
                 matches!(actor, ActorName::Signing | ActorName::Keygen | ActorName::Reshare)
             }
@@ -43,6 +51,12 @@ impl Run {
             Strike::PowerCut { node, away } => {
                 self.cluster.cut_power(node).await.unwrap();
                 self.list_all();
+                self.ends(struck, away, Repair::Restart(node));
+            }
+            // Told apart above.
+            Strike::BackUp { .. } => {}
+            Strike::Restore { node, away } => {
+                self.restore(node).await;
                 self.ends(struck, away, Repair::Restart(node));
             }
             Strike::Cut { from, to, lasts } => {
@@ -117,7 +131,10 @@ impl Run {
             }
             Repair::SpeedUp(node) => self.cluster.storage_faults(node).unwrap().slow(Duration::ZERO),
         }
-        self.struck[struck].until = Some(self.now());
+        // A restored node is not itself before its wallets are confirmed.
+        if !self.struck[struck].what.starts_with("Restore") {
+            self.struck[struck].until = Some(self.now());
+        }
     }
 
     /// A node's process dies.
