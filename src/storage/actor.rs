@@ -325,7 +325,8 @@ impl StorageState {
         if let Some(stepping) = self.stepping.take() {
             let Stepped { rest, failure } =
                 stepping.await.map_err(|_| StorageError::Write { problem: "the writer panicked".into() })?;
-            self.resealing = rest;
+            // Once it was answered, the next one may be there already.
+            self.resealing = rest.or(self.resealing.take());
             return failure.map_or(Ok(()), Err);
         }
         let Some(writing) = self.writing.take() else { return Ok(()) };

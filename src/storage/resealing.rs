@@ -82,7 +82,10 @@ impl Resealing {
 
     fn fail(self, error: StorageError) -> Stepped {
         let failure = matches!(error, StorageError::Write { .. }).then(|| error.clone());
-        answer(self.reply, Err(error));
+        let Self { reply, permits, .. } = self;
+        // In this order: whoever has the answer can try again.
+        drop(permits);
+        answer(reply, Err(error));
         Stepped { rest: None, failure }
     }
 }

@@ -259,9 +259,11 @@ fn counts__should_be_those_of_the_end() {
     struct Lie {
         counts: Counts,
         hash: ByteArray<32>,
+        signature: ByteArray<64>,
     }
     for (records, good) in [(1, true), (2, false)] {
-        let end = crate::wire::codec::encode(&Lie { counts: Counts(0, 0, records), hash }, 1024).unwrap();
+        let lie = Lie { counts: Counts(0, 0, records), hash, signature: [0; 64].into() };
+        let end = crate::wire::codec::encode(&lie, 1024).unwrap();
         let whole = [bytes.as_slice(), &frame(FrameKind::End as u8, &end)].concat();
         assert_eq!(read_all(&whole).is_ok(), good, "{records}");
     }
