@@ -37,7 +37,7 @@ pub use post::Post;
 pub(crate) use recent::Recent;
 pub use sheet::{Draft, SHEET_DOMAIN, SheetContext};
 pub use step::{Engine, PAYLOAD_DOMAIN};
-pub use table::Sessions;
+pub use table::{Built, Sessions};
 
 use std::collections::BTreeSet;
 
