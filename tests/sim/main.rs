@@ -52,7 +52,7 @@ use census::Census;
 use plan::Plan;
 
 /// How many seeds are run unless `SEEDS` says otherwise.
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 200;
 /// One run in so many has a member that lies, and no other fault.
 const LIARS_PER_SEED: u64 = 4;
 /// So many of those have all lies in them.
