@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::actor::REPORTED;
 use super::early::EarlyMessages;
-use super::{Engine, Hold, Intake, Post, Recent, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
+use super::{Engine, Hold, Intake, Post, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
+use crate::recent::Recent;
 use crate::supervision::{STUCK_AFTER, Watched};
 use crate::transport::Credit;
 use crate::wire::message::SessionBody;
@@ -66,7 +67,7 @@ pub struct Sessions<O> {
     by_actor: BTreeMap<ActorId, SheetHash>,
     early: EarlyMessages,
     /// So that their stragglers are not taken for early messages.
-    ended: Recent,
+    ended: Recent<SheetHash>,
     dropped: u64,
 }
 
