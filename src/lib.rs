@@ -51,6 +51,7 @@ pub mod pairing;
 pub mod policy;
 pub mod process;
 pub mod protocol;
+mod recent;
 pub mod registry;
 pub mod reshare;
 pub mod runtime;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
-use super::args::Ready;
 use super::rounds::{Round, Run};
 use super::schedule::{Ages, Due};
 use super::{CheckedUp, CheckupArgs};
@@ -14,7 +13,7 @@ use crate::ids::{NodeId, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
 use crate::pairing::Banned;
 use crate::registry::View;
-use crate::session::{Intake, SessionEnd, Sessions};
+use crate::session::{Built, Intake, SessionEnd, Sessions};
 use crate::supervision::{beside, heard_as};
 use crate::transport::{Inbound, PeerEvent};
 use crate::wallet::WalletCertificate;
@@ -68,7 +67,7 @@ pub(super) enum Work {
     /// A wallet's certificate is read.
     Loaded { wallet: WalletId, result: Result<Arc<WalletCertificate>, Failure> },
     /// The engine of a session that this node or a peer proposes is built.
-    Built { from: NodeId, session: SheetHash, result: Result<Box<Ready>, Code> },
+    Built { from: NodeId, session: SheetHash, result: Result<Box<Built<Signature>>, Code> },
     /// The wallets that are due, and how old the others' check-ups are.
     Due(Result<Due, Code>),
 }

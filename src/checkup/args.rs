@@ -9,18 +9,14 @@ use super::{CheckupMsg, checkup_message};
 use crate::clock::Clock;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
-use crate::ids::{ClusterId, NodeId, Scheme, SheetHash, WalletId};
-use crate::keys::{DerivationPath, Signature};
+use crate::ids::{ClusterId, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
+use crate::keys::Signature;
 use crate::pairing::{PairingMsg, pair_states};
-use crate::protocol::derivation::derive;
-use crate::protocol::ecdsa_signing::EcdsaSigning;
-use crate::protocol::frost_signing::FrostSigning;
 use crate::protocol::pair::PairState;
-use crate::protocol::share::KeyShare;
-use crate::protocol::{Party, RunContext, rng};
+use crate::protocol::{Party, RunContext};
 use crate::secret::SecretBytes;
-use crate::session::{CryptoPool, Engine, Post, SessionKit, SheetContext};
-use crate::signing::{check_frame, wallet_context};
+use crate::session::{Built, CryptoPool, Engine, Post, SessionKit, SheetContext};
+use crate::signing::{check_frame, unasked_party};
 use crate::storage::{Batch, Durability, Family, StorageHandle};
 use crate::supervision::Address;
 use crate::transport::TransportMsg;
@@ -55,12 +51,6 @@ pub struct CheckupArgs {
     pub every: Option<Duration>,
     /// The address of this actor, for its sessions and tasks.
     pub myself: Address<CheckupMsg>,
-}
-
-/// A session of a check-up, ready to start.
-pub(super) struct Ready {
-    pub sheet: Arc<SheetContext>,
-    pub engine: Engine<Signature>,
 }
 
 impl CheckupArgs {
@@ -106,7 +96,7 @@ impl CheckupArgs {
         announced: SheetHash,
         bytes: Vec<u8>,
         signature: [u8; 64],
-    ) -> Result<Ready, Code> {
+    ) -> Result<Built<Signature>, Code> {
         let peers = Arc::clone(&self.peers);
         let opened = self.pool.check(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
         let sheet = opened.map_err(|_| Code::Internal)??;
@@ -115,7 +105,7 @@ impl CheckupArgs {
     }
 
     /// Checks a sheet against this node's record of the wallet, and builds its engine.
-    pub(super) async fn ready(&self, sheet: Arc<SheetContext>) -> Result<Ready, Code> {
+    pub(super) async fn ready(&self, sheet: Arc<SheetContext>) -> Result<Built<Signature>, Code> {
         let Task::Checkup { wallet, scheme, generation, .. } = &sheet.sheet.task else {
             return Err(Code::MsgValidation);
         };
@@ -132,7 +122,7 @@ impl CheckupArgs {
             let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
             let party = party(&sheet, context, certificate.record(), &share, pairs, &cluster)?;
             let engine = Engine::started(party, &sheet, &identity, &peers).ok_or(Code::Internal)?;
-            Ok(Ready { sheet, engine })
+            Ok(Built { sheet, engine })
         };
         self.pool.run(build).await.map_err(|_| Code::Internal)?
     }
@@ -154,10 +144,10 @@ fn party(
     context: RunContext,
     record: &WalletRecord,
     share: &SecretBytes,
-    pairs: BTreeMap<crate::ids::PartyIndex, Arc<PairState>>,
+    pairs: BTreeMap<PartyIndex, Arc<PairState>>,
     cluster: &ClusterId,
 ) -> Result<Box<dyn Party<Output = Signature>>, Code> {
-    let Task::Checkup { wallet, scheme, generation, threshold } = &sheet.sheet.task else {
+    let Task::Checkup { scheme, generation, threshold, .. } = &sheet.sheet.task else {
         return Err(Code::MsgValidation);
     };
     let key = record.key(*scheme).ok_or(Code::KeyNotFound)?;
@@ -168,16 +158,5 @@ fn party(
     if !members || *threshold != key.group.threshold() {
         return Err(Code::ProtocolViolation);
     }
-    let share = KeyShare::from_secret_bytes(share.expose(), &key.group).map_err(|error| error.code())?;
-    let derived = derive(&key.public_key(), &record.chain_code, &DerivationPath::default());
-    let derived = derived.map_err(|error| error.code())?;
-    let message = checkup_message(cluster, sheet.hash, *scheme);
-    if *scheme == Scheme::Ecdsa {
-        let digest = message.try_into().map_err(|_| Code::Internal)?;
-        let wallet = wallet_context(wallet, *generation);
-        let engine = EcdsaSigning::new(&context, &share, pairs, &derived, &wallet, digest);
-        return engine.map(|party| Box::new(party) as _).map_err(|error| error.code());
-    }
-    let engine = FrostSigning::new(context, &share, &derived, message, None, rng::os());
-    engine.map(|party| Box::new(party) as _).map_err(|error| error.code())
+    unasked_party(context, record, key, share, pairs, checkup_message(cluster, sheet.hash, *scheme))
 }

@@ -3,9 +3,10 @@
 use ractor::ActorRef;
 
 use super::actor::{CheckupMsg, CheckupState, Work};
-use super::args::Ready;
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
+use crate::keys::Signature;
+use crate::session::Built;
 use crate::supervision::beside;
 use crate::transport::Inbound;
 use crate::wire::message::{PeerMessage, SessionBody};
@@ -38,35 +39,11 @@ impl CheckupState {
         myself: &ActorRef<CheckupMsg>,
         from: NodeId,
         session: SheetHash,
-        result: Result<Box<Ready>, Code>,
+        result: Result<Box<Built<Signature>>, Code>,
     ) {
-        let me = self.args.identity.id();
-        let stands = from == me || self.sessions.checked(&mut self.intake, from, session);
-        let started = match result {
-            Ok(ready) => {
-                let Ready { sheet, engine } = *ready;
-                if from != me && !self.sessions.begin(&sheet) {
-                    // The same proposal, once more.
-                    return;
-                }
-                let called_off = self.sessions.called_off(session);
-                match called_off.or_else(|| (!stands).then(|| (Code::PeerUnavailable, [from].into()))) {
-                    Some(why) => Err(why),
-                    None => self.sessions.start(sheet, engine, None, myself.get_cell()).await.map_err(|error| {
-                        tracing::error!(%session, %error, "failed to start a session");
-                        (Code::Internal, [me].into())
-                    }),
-                }
-            }
-            Err(code) => Err((code, [me].into())),
-        };
-        let Err((code, culprits)) = started else { return };
-        self.sessions.ended(session);
-        if from == me {
-            self.round_over(myself, session, Err((code, culprits)));
-        } else {
-            tracing::info!(peer = %from, %session, %code, "a check-up's session is refused");
-            self.sessions.post().refuse(from, session, code);
+        let started = self.sessions.start_built(&mut self.intake, from, session, result, myself.get_cell()).await;
+        if started.is_err() {
+            self.round_over(myself, session, started);
         }
     }
 }

@@ -10,20 +10,16 @@ use serde_bytes::ByteArray;
 use super::actor::{ReshareMsg, ReshareState};
 use super::args::ReshareArgs;
 use super::run::{Cause, Held};
-use super::work::{Provable, Work};
+use super::work::Work;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, PartyIndex, Scheme, SheetHash, WalletId};
-use crate::keys::{DerivationPath, Signature};
+use crate::keys::Signature;
 use crate::pairing::pair_states;
-use crate::protocol::derivation::derive;
-use crate::protocol::ecdsa_signing::EcdsaSigning;
-use crate::protocol::frost_signing::FrostSigning;
 use crate::protocol::pair::PairState;
-use crate::protocol::share::KeyShare;
-use crate::protocol::{Party, RunContext, rng};
+use crate::protocol::{Party, RunContext};
 use crate::registry::choose_quorum;
-use crate::session::{Draft, Outcome, SessionEnd, SessionMsg, SheetContext};
-use crate::signing::{check_frame, wallet_context};
+use crate::session::{Built, Draft, Engine, Outcome, SessionEnd, SessionMsg, SheetContext};
+use crate::signing::{check_frame, unasked_party};
 use crate::supervision::beside;
 use crate::wallet::{Pending, WalletCertificate, WalletRecord, proof_message};
 use crate::wire::message::PeerMessage;
@@ -130,40 +126,12 @@ impl ReshareState {
         myself: &ActorRef<ReshareMsg>,
         from: NodeId,
         session: SheetHash,
-        result: Result<Box<Provable>, Code>,
+        result: Result<Box<Built<Signature>>, Code>,
     ) {
-        let me = self.args.identity.id();
-        let stands = from == me || self.proofs.checked(&mut self.proof_intake, from, session);
-        let started = match result {
-            Ok(provable) => {
-                let Provable { sheet, party } = *provable;
-                if from != me && !self.proofs.begin(&sheet) {
-                    // The same proposal, once more.
-                    return;
-                }
-                let called_off = self.proofs.called_off(session).map(|(code, _)| code);
-                let started = match called_off.or((!stands).then_some(Code::PeerUnavailable)) {
-                    Some(code) => Err(code),
-                    None => self.proofs.start(sheet, party.into(), None, myself.get_cell()).await.map_err(|error| {
-                        tracing::error!(%session, %error, "failed to start a session");
-                        Code::Internal
-                    }),
-                };
-                if started.is_err() {
-                    self.proofs.ended(session);
-                }
-                started
-            }
-            Err(code) => Err(code),
-        };
-        if let Err(code) = started {
-            tracing::info!(peer = %from, %session, %code, "a proof does not begin");
-            if from == me {
-                self.proofs.ended(session);
-                self.proof_failed(myself, session, (code, [me].into()));
-            } else {
-                self.proofs.post().refuse(from, session, code);
-            }
+        let intake = &mut self.proof_intake;
+        let started = self.proofs.start_built(intake, from, session, result, myself.get_cell()).await;
+        if let Err(cause) = started {
+            self.proof_failed(myself, session, cause);
         }
     }
 
@@ -285,7 +253,7 @@ impl ReshareArgs {
         announced: SheetHash,
         bytes: Vec<u8>,
         signature: [u8; 64],
-    ) -> Result<Provable, Code> {
+    ) -> Result<Built<Signature>, Code> {
         let peers = Arc::clone(&self.peers);
         let opened = self.pool.run(move || SheetContext::open(from, announced, bytes, signature, &peers)).await;
         let sheet = opened.map_err(|_| Code::Internal)??;
@@ -294,7 +262,7 @@ impl ReshareArgs {
     }
 
     /// Builds this node's engine for a session that proves a key.
-    async fn provable(&self, sheet: Arc<SheetContext>) -> Result<Provable, Code> {
+    async fn provable(&self, sheet: Arc<SheetContext>) -> Result<Built<Signature>, Code> {
         let Task::Prove { wallet, scheme, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation) };
         self.ensure_confirmed(wallet).await?;
         let pending = self.pending(wallet).await?.ok_or(Code::KeyNotFound)?;
@@ -303,7 +271,11 @@ impl ReshareArgs {
             Scheme::Ed25519 | Scheme::Bip340 => BTreeMap::new(),
         };
         let args = self.clone();
-        let build = move || args.proof_engine(&sheet, &pending, pairs).map(|party| Provable { sheet, party });
+        let build = move || {
+            let party = args.proof_party(&sheet, &pending, pairs)?;
+            let engine = Engine::started(party, &sheet, &args.identity, &args.peers).ok_or(Code::Internal)?;
+            Ok(Built { sheet, engine })
+        };
         self.pool.run(build).await.map_err(|_| Code::Internal)?
     }
 
@@ -311,7 +283,7 @@ impl ReshareArgs {
     ///
     /// A proof is all that a certificate lacks after the signatures. So this node proves nothing that is not pending here,
     /// and nothing before everybody who took part has signed: those who have dealt must have it on disk that they did.
-    fn proof_engine(
+    fn proof_party(
         &self,
         sheet: &SheetContext,
         pending: &Pending,
@@ -334,20 +306,10 @@ impl ReshareArgs {
             return Err(Code::ProtocolViolation);
         }
         let share = pending.shares().find(|(of, _)| of == scheme).ok_or(Code::KeyNotFound)?.1;
-        let share = KeyShare::from_secret_bytes(share.expose(), &key.group).map_err(|error| error.code())?;
         let me = sheet.sheet.index_of(self.identity.id()).ok_or(Code::ProtocolViolation)?;
         let context = RunContext { session: sheet.hash, me, parties: sheet.sheet.parties() };
-        let derived = derive(&key.public_key(), &record.chain_code, &DerivationPath::default());
-        let derived = derived.map_err(|error| error.code())?;
         let message = proof_message(&record, key).map_err(|error| error.code())?;
-        if *scheme == Scheme::Ecdsa {
-            let digest = message.try_into().map_err(|_| Code::Internal)?;
-            let engine =
-                EcdsaSigning::new(&context, &share, pairs, &derived, &wallet_context(wallet, *generation), digest);
-            return engine.map(|party| Box::new(party) as _).map_err(|error| error.code());
-        }
-        let engine = FrostSigning::new(context, &share, &derived, message, None, rng::os());
-        engine.map(|party| Box::new(party) as _).map_err(|error| error.code())
+        unasked_party(context, &record, key, &share, pairs, message)
     }
 
     /// Joins what makes a certificate, and puts it in force.

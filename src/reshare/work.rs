@@ -9,8 +9,7 @@ use super::run::{Held, Waiter};
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::keys::Signature;
-use crate::protocol::Party;
-use crate::session::SheetContext;
+use crate::session::{Built, SheetContext};
 use crate::storage::StorageError;
 use crate::wire::message::PendingOutcome;
 
@@ -30,7 +29,7 @@ pub(super) enum Work {
     /// The time for the commit is over.
     CommitDeadline(SheetHash),
     /// The engine that is to prove a key is built, for a session that this node or a peer proposes.
-    Provable { from: NodeId, session: SheetHash, result: Result<Box<Provable>, Code> },
+    Provable { from: NodeId, session: SheetHash, result: Result<Box<Built<Signature>>, Code> },
     /// The certificate that this node put together is in force, or not.
     Certified { wallet: WalletId, session: SheetHash, result: Result<Adopted, Code> },
     /// The certificate that a peer gave is in force, or not.
@@ -43,10 +42,4 @@ pub(super) enum Work {
     Look,
     /// Deleted shares are out of the store's files, or not.
     Purged(Result<(), StorageError>),
-}
-
-/// A session that proves a key, ready to start.
-pub(super) struct Provable {
-    pub sheet: Arc<SheetContext>,
-    pub party: Box<dyn Party<Output = Signature>>,
 }

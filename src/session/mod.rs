@@ -19,7 +19,6 @@ mod early;
 mod intake;
 mod pool;
 mod post;
-mod recent;
 mod sheet;
 mod step;
 mod table;
@@ -32,10 +31,9 @@ pub use causes::Causes;
 pub use intake::Intake;
 pub use pool::CryptoPool;
 pub use post::Post;
-pub(crate) use recent::Recent;
 pub use sheet::{Draft, SHEET_DOMAIN, SheetContext};
 pub use step::{Engine, PAYLOAD_DOMAIN};
-pub use table::Sessions;
+pub use table::{Built, Sessions};
 
 use std::collections::BTreeSet;
 

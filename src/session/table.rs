@@ -9,13 +9,22 @@ use tokio::time::Instant;
 
 use super::actor::REPORTED;
 use super::early::EarlyMessages;
-use super::{Engine, Hold, Intake, Post, Recent, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
+use super::{Engine, Hold, Intake, Post, SessionActor, SessionArgs, SessionKit, SessionMsg, SheetContext};
 use crate::error::Code;
 use crate::ids::{NodeId, SheetHash};
+use crate::recent::Recent;
 use crate::supervision::{STUCK_AFTER, Watched};
 use crate::transport::Credit;
 use crate::wire::message::SessionBody;
 use crate::wire::sheet::Sheet;
+
+/// The engine of a session, built off the actor for this node or for a peer that proposes the session.
+pub struct Built<O> {
+    /// What the session agrees on.
+    pub sheet: Arc<SheetContext>,
+    /// This node's side of it.
+    pub engine: Engine<O>,
+}
 
 struct Running<O> {
     actor: ActorRef<SessionMsg<O>>,
@@ -58,7 +67,7 @@ pub struct Sessions<O> {
     by_actor: BTreeMap<ActorId, SheetHash>,
     early: EarlyMessages,
     /// So that their stragglers are not taken for early messages.
-    ended: Recent,
+    ended: Recent<SheetHash>,
     dropped: u64,
 }
 
@@ -174,6 +183,46 @@ impl<O: Send + 'static> Sessions<O> {
         self.begun.remove(&hash);
         self.running.insert(hash, Running { actor, handle, sheet });
         Ok(())
+    }
+
+    /// An engine is built, or not, for a session that this node has begun or that `from` proposes: starts the session. Where
+    /// it does not start, whoever waits for this node is told; if it was this node's own, says why, and who is to blame.
+    pub async fn start_built(
+        &mut self,
+        intake: &mut Intake,
+        from: NodeId,
+        session: SheetHash,
+        built: Result<Box<Built<O>>, Code>,
+        supervisor: ActorCell,
+    ) -> Result<(), (Code, BTreeSet<NodeId>)> {
+        let me = self.kit.identity.id();
+        let stands = from == me || self.checked(intake, from, session);
+        let started = match built.map(|built| *built) {
+            // The same proposal, once more.
+            Ok(Built { sheet, .. }) if from != me && !self.begin(&sheet) => return Ok(()),
+            Ok(Built { sheet, engine }) => {
+                let lost = (!stands).then(|| (Code::PeerUnavailable, [from].into()));
+                match self.called_off(session).or(lost) {
+                    Some(why) => Err(why),
+                    None => self.start(sheet, engine, None, supervisor).await.map_err(|error| {
+                        tracing::error!(%session, %error, "failed to start a session");
+                        (Code::Internal, [me].into())
+                    }),
+                }
+            }
+            Err(code) => Err((code, [me].into())),
+        };
+        let Err((code, culprits)) = started else { return Ok(()) };
+        tracing::info!(coordinator = %from, %session, %code, ?culprits, "a session does not start");
+        match self.begun.get(&session).map(|begun| Arc::clone(&begun.sheet)) {
+            Some(sheet) => {
+                self.ended(session);
+                self.post().abort(&sheet, code, &culprits, 0);
+            }
+            // Whoever sent it need not be who wrote it: the name stays free for the one it belongs to.
+            None => self.post().refuse(from, session, code),
+        }
+        if from == me { Err((code, culprits)) } else { Ok(()) }
     }
 
     /// Hands a peer's message to its session, or keeps it for a session that may be announced yet.

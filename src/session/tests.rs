@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::early::EARLY_FOR;
 use super::{
-    Aborted, CryptoPool, Hold, Intake, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd,
+    Aborted, Built, CryptoPool, Hold, Intake, Outcome, PAYLOAD_DOMAIN, Post, SessionActor, SessionArgs, SessionEnd,
     SessionKit, SessionMsg, Sessions, SheetContext,
 };
 use crate::error::Code;
@@ -326,6 +326,54 @@ async fn early_messages__should_wait_for_as_long_as_their_proposal_is_checked() 
     assert!(sessions.checked(&mut intake, bench.id(1), proposed));
     sessions.ended(proposed);
     assert_eq!(sessions.dropped(), 3, "both were there to the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session__should_not_start_without_a_peer_that_was_lost_and_should_name_it() {
+    for coordinator in [0, 1] {
+        let mut rig = Rig::start(Bench::new(Threshold::new(2, 3).unwrap()), true).await;
+        let (owner, _ends) = mpsc::unbounded_channel();
+        let mut sessions = Sessions::new(kit(&rig.bench, rig.post.clone(), Arc::new(Owner(owner))));
+        let mut sheet = bench_sheet(&rig.bench, coordinator);
+        sheet.session = SessionId([2; 32]);
+        let sheet = Arc::new(SheetContext::propose(sheet, rig.bench.identity(coordinator)).unwrap());
+        let (session, [first, lost]) = (sheet.hash, [1, 2].map(|index| rig.bench.id(index)));
+        let mut intake = Intake::new(4);
+        let taken = match coordinator {
+            0 => sessions.begin(&sheet),
+            _ => sessions.proposed(&mut intake, first, session, 0),
+        };
+        assert!(taken);
+        let lost = if coordinator == 0 { lost } else { first };
+        sessions.peer_down(lost);
+        let greeter = Greeter { peer: sheet.sheet.participants[1].index, heard: false, _alive: Arc::new(()) };
+        let party: Box<dyn Party<Output = ()>> = Box::new(greeter);
+        let built = Ok(Box::new(Built { sheet, engine: party.into() }));
+        let (from, cell) = (rig.bench.id(coordinator), rig.actor.get_cell());
+        let started = sessions.start_built(&mut intake, from, session, built, cell).await;
+        let expected = (Code::PeerUnavailable, [lost].into());
+        assert_eq!(started, if coordinator == 0 { Err(expected) } else { Ok(()) });
+        for _ in 0..2 {
+            let (_, body) = rig.transport.sent(session).await;
+            assert!(matches!(&body, SessionBody::Abort { culprits, .. } if *culprits == [lost]), "{body:?}");
+        }
+        assert!(sessions.is_empty() && sessions.knows(session));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_of_a_session__should_stay_free_when_a_peer_proposes_nonsense_under_it() {
+    let mut rig = Rig::start(Bench::new(Threshold::new(2, 3).unwrap()), true).await;
+    let (owner, _ends) = mpsc::unbounded_channel();
+    let mut sessions = Sessions::new(kit(&rig.bench, rig.post.clone(), Arc::new(Owner(owner))));
+    let (mut intake, session, forger) = (Intake::new(4), SheetHash([2; 32]), rig.bench.id(2));
+    assert!(sessions.proposed(&mut intake, forger, session, 0));
+    let nonsense = Err(Code::MsgValidation);
+    let started = sessions.start_built(&mut intake, forger, session, nonsense, rig.actor.get_cell()).await;
+    assert_eq!(started, Ok(()), "it is the forger's to learn of");
+    let (to, body) = rig.transport.sent(session).await;
+    assert!(to == forger && matches!(body, SessionBody::Refuse { code: Code::MsgValidation, .. }), "{body:?}");
+    assert!(sessions.proposed(&mut intake, rig.bench.id(1), session, 0), "the one that it belongs to comes later");
 }
 
 #[test]

@@ -14,12 +14,13 @@ use crate::error::{Code, Failure};
 use crate::ids::{Scheme, SheetHash};
 use crate::keys::Signature;
 use crate::pairing::Banned;
+use crate::recent::Recent;
 use crate::registry::View;
 use crate::reshare::Switched;
 use crate::sabotage::{self, Flaw};
 #[cfg(any(test, feature = "testing"))]
 use crate::session::SessionMsg;
-use crate::session::{Aborted, Answering, Causes, Held, Intake, Recent, SessionEnd, Sessions};
+use crate::session::{Aborted, Answering, Causes, Held, Intake, SessionEnd, Sessions};
 use crate::supervision::{beside, heard_as};
 use crate::transport::{Inbound, PeerEvent};
 use crate::wire::message::{PeerMessage, SessionBody};
@@ -110,7 +111,7 @@ pub struct SigningState {
     pub(super) desk: Desk,
     pub(super) intake: Intake,
     /// Sessions whose shares have not left this node, and will not.
-    pub(super) kept: Recent,
+    pub(super) kept: Recent<SheetHash>,
     pub(super) answering: Answering,
     pub(super) turn: u64,
     pub(super) signed: u64,

@@ -25,6 +25,7 @@ mod requests;
 mod taking_part;
 #[cfg(test)]
 mod tests;
+mod unasked;
 mod wallets;
 mod work;
 
@@ -32,7 +33,7 @@ pub use actor::{SigningActor, SigningMsg, SigningSnapshot};
 pub use admission::{Admission, AdmissionRecord, Again, Attempted, RequestKey, admit};
 pub use check::{MAX_DEADLINE_AHEAD_MS, check_against_record, check_against_request, check_frame};
 pub use prepare::SigningArgs;
-pub(crate) use prepare::wallet_context;
+pub(crate) use unasked::unasked_party;
 
 use crate::ids::SheetHash;
 use crate::keys::{PublicKey, Signature};

@@ -484,7 +484,7 @@ fn frost_party(context: RunContext, prepared: &Prepared) -> Result<FrostSigning,
 }
 
 /// What binds an engine's run to the wallet and the generation of its key.
-pub(crate) fn wallet_context(wallet: &WalletId, generation: Generation) -> Vec<u8> {
+pub(super) fn wallet_context(wallet: &WalletId, generation: Generation) -> Vec<u8> {
     [&generation.0.to_be_bytes()[..], wallet.as_str().as_bytes()].concat()
 }
 

@@ -23,6 +23,19 @@ pub(super) struct Report {
     pub errors: BTreeMap<String, usize>,
     /// By process.
     pub processes: BTreeMap<String, ProcessCost>,
+    /// What went on meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+}
+
+/// What went on beside what was measured.
+#[derive(Debug, Serialize)]
+pub(super) struct Beside {
+    pub operation: &'static str,
+    pub concurrency: u32,
+    /// Just before.
+    pub per_second_alone: f64,
+    pub per_second: f64,
 }
 
 /// Percentiles.
@@ -83,7 +96,13 @@ impl Report {
             },
             errors,
             processes: after.iter().filter_map(cost).collect(),
+            beside: None,
         }
+    }
+
+    /// With what went on beside it.
+    pub(super) fn beside(self, beside: Option<Beside>) -> Self {
+        Self { beside, ..self }
     }
 }
 
@@ -108,6 +127,12 @@ impl fmt::Display for Report {
                 f,
                 "  {name:<12}{:>8.2} s of CPU, {:>6.2} ms per request, at most {:>5.1} MiB",
                 cost.cpu_seconds, cost.cpu_ms_per_request, cost.peak_mib
+            )?;
+        }
+        if let Some(Beside { operation, concurrency, per_second_alone, per_second }) = &self.beside {
+            writeln!(
+                f,
+                "  beside it: {operation}, {concurrency} at a time: {per_second:.1} per second, {per_second_alone:.1} alone"
             )?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The public side of a shared key.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use frost_core::keys::{PublicKeyPackage, VerifyingShare};
 use frost_core::{Element, Group, VerifyingKey};
@@ -11,6 +12,8 @@ use super::ShareError;
 use super::suite::{Suite, decode_point, identifier, lagrange, with_suite};
 use crate::ids::{PartyIndex, Scheme, Threshold};
 use crate::keys::PublicKey;
+use crate::recent::Recent;
+use crate::wire::transcript::Transcript;
 
 /// The longest encoded [`GroupKey`], in bytes: 32 verifying shares of 35 bytes, and under 300 for everything else.
 pub const MAX_GROUP_BYTES: usize = 2048;
@@ -37,10 +40,14 @@ struct EncodedGroupKey {
     verifying_shares: Vec<ByteBuf>,
 }
 
+/// The hashes of keys that were found to be what [`GroupKey`] promises.
+static PASSED: Mutex<Recent<[u8; 32]>> = Mutex::new(Recent::new());
+
 impl GroupKey {
     /// Puts a shared key together, with the verifying shares of the parties 1 to n in their order.
     ///
-    /// Interpolates in the exponent: (n - t + 2) x t scalar multiplications.
+    /// Interpolates in the exponent: (n - t + 2) x t scalar multiplications. What has passed is remembered for a while: a node
+    /// meets the same few keys again and again, in proposals, records, certificates and its store.
     ///
     /// # Errors
     /// When anything that the type promises does not hold.
@@ -48,8 +55,22 @@ impl GroupKey {
         if verifying_shares.len() != usize::from(threshold.parties()) {
             return Err(ShareError::Committee);
         }
-        with_suite!(key.scheme(), C => check_polynomial::<C>(&key, threshold, &verifying_shares))?;
-        Ok(Self { key, threshold, verifying_shares })
+        let group = Self { key, threshold, verifying_shares };
+        let hash = group.hash();
+        let passed = || PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !passed().contains(hash) {
+            with_suite!(key.scheme(), C => check_polynomial::<C>(&key, threshold, &group.verifying_shares))?;
+            passed().insert(hash);
+        }
+        Ok(group)
+    }
+
+    /// The hash of everything in it.
+    fn hash(&self) -> [u8; 32] {
+        let limits = [self.threshold.signers(), self.threshold.parties()];
+        let all = Transcript::new("quorate/group-key/v1").field(&limits);
+        let points = std::iter::once(&self.key).chain(&self.verifying_shares);
+        points.fold(all, |all, point| all.field(point.scheme().as_str().as_bytes()).field(point.as_bytes())).finish()
     }
 
     /// The key that signatures verify under.
