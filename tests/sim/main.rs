@@ -56,8 +56,8 @@ use plan::Plan;
 const SEEDS: u64 = 200;
 /// One run in so many has a member that lies, and no other fault.
 const LIARS_PER_SEED: u64 = 4;
-/// One run in so many has a node that comes back out of a backup.
-const RESTORES_PER_SEED: u64 = 4;
+/// One run in so many has a node that comes back out of a backup. It makes real pair setups, which cost the machine most.
+const RESTORES_PER_SEED: u64 = 8;
 /// So many runs with a liar have all lies in them.
 const ALL_LIES: u64 = 12;
 /// Panics that nobody injected.
