@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::mpcium::Remainder;
+use super::refresh::check_refresh;
 use super::serving::{check_discovery, check_gateway, check_health};
 use super::settings::{KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
 use super::{
@@ -40,8 +41,9 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
             effective.extend([key, " = \"", MASK, "\"\n"]);
         }
     }
-    let Settings { node, cluster, link, pairing, keygen, signing, checkup, storage, policy, process, log, .. } =
-        settings;
+    let Settings {
+        node, cluster, link, pairing, keygen, signing, checkup, refresh, storage, policy, process, log, ..
+    } = settings;
     let (nats, discovery, gateway, health, shutdown) =
         (settings.nats, settings.discovery, settings.gateway, settings.health, settings.shutdown);
     let keygen = session("keygen", keygen.deadline_ms, keygen.max_concurrent)?;
@@ -68,7 +70,13 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
             heartbeat_interval: milliseconds("link.heartbeat_interval_ms", link.heartbeat_interval_ms, 50..=60_000)?,
             heartbeat_misses: within("link.heartbeat_misses", link.heartbeat_misses, 1..=100)?,
         },
-        pairing: PairingConfig { deadline: milliseconds("pairing.deadline_ms", pairing.deadline_ms, DEADLINE_MS)? },
+        pairing: PairingConfig {
+            deadline: milliseconds("pairing.deadline_ms", pairing.deadline_ms, DEADLINE_MS)?,
+            refresh_every: match within("pairing.refresh_days", pairing.refresh_days, 0..=3_650)? {
+                0 => None,
+                days => Some(Duration::from_secs(u64::from(days) * 86_400)),
+            },
+        },
         keygen,
         signing,
         on_peer_failure,
@@ -76,6 +84,7 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
             0 => None,
             hours => Some(Duration::from_secs(u64::from(hours) * 3_600)),
         },
+        refresh: check_refresh(&refresh)?,
         storage_key: storage_key(storage, mpcium.storage_passphrase)?,
         policy: check_policy(policy)?,
         nats: nats::check(nats, mpcium.nats_password)?,

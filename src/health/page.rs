@@ -19,7 +19,7 @@ use crate::ids::NodeId;
 use crate::keygen::KeygenSnapshot;
 use crate::metrics::Recorder;
 use crate::pairing::PairingSnapshot;
-use crate::reshare::ReshareSnapshot;
+use crate::reshare::{RefreshAges, ReshareSnapshot};
 use crate::signing::SigningSnapshot;
 use crate::storage::StorageSnapshot;
 use crate::transport::TransportSnapshot;
@@ -182,6 +182,16 @@ fn sessions(
     }
     if let Some(reshare) = reshare {
         page.show("reshares_unsettled", "Wallets with a reshare that is not settled", reshare.unsettled.len());
+        let RefreshAges { wallets, due, waiting, undated, oldest } = reshare.ages;
+        page.show("refresh_wallets", "Wallets of this node that are refreshed unasked", wallets);
+        page.show("refresh_wallets_due", "Those whose shares are older than their schedule allows", due);
+        page.show("refresh_wallets_waiting", "Those that are due and wait for members or for pair setups", waiting);
+        page.show("refresh_wallets_undated", "Those with shares from before dates were kept", undated);
+        page.show("refresh_oldest_age_seconds", "The age of the oldest shares of one of them", oldest.as_secs_f64());
+        let outcomes =
+            [("done", reshare.refreshed), ("postponed", reshare.postponed), ("failed", reshare.failed_refreshes)];
+        let outcomes = outcomes.map(|(outcome, refreshes)| (one("outcome", outcome), refreshes));
+        page.count_each("refreshes", "Refreshes that this node began unasked, by how they went", outcomes);
         page.show("reshares_to_tell", "Wallets of which not everybody is known to know the latest", reshare.to_tell);
     }
     if let Some(signing) = signing {

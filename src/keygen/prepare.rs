@@ -233,7 +233,9 @@ impl KeygenArgs {
             groups,
             &sheet.sheet.participants,
         );
-        let bytes = record.and_then(|record| record.encode()).map_err(|error| error.code())?;
+        let bytes = record
+            .and_then(|record| record.dealt_by(sheet.sheet.deadline_ms).encode())
+            .map_err(|error| error.code())?;
         let signature = self.identity.sign(RECORD_DOMAIN, &[&bytes]);
         let shares: Result<BTreeMap<_, _>, _> =
             output.shares.iter().map(|(&scheme, share)| Ok((scheme, share.to_secret_bytes()?))).collect();

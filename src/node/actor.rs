@@ -487,6 +487,7 @@ impl NodeState {
             identity: Arc::clone(&self.args.identity),
             peers: Arc::clone(&self.args.peers),
             policy: Arc::clone(&self.args.policy),
+            refresh: Arc::new(settings.refresh.clone()),
             transport: self.addresses.transport.clone(),
             storage: self.storage_handle(),
             pairing: self.addresses.pairing.clone(),

@@ -16,8 +16,11 @@ use crate::wire::request::{
     Authorization, AuthorizerId, Coverage, JsonForm, KeygenRequest, ReshareRequest, SignRequest,
 };
 
+mod refresh;
 #[cfg(test)]
 mod tests;
+
+pub use refresh::{InvalidPattern, RefreshSchedule, WalletClass, WalletPattern};
 
 /// The rules of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]

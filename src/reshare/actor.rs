@@ -7,6 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 
 use super::args::ReshareArgs;
 use super::proving::Proving;
+use super::refreshing::{RefreshAges, Refreshes};
 use super::run::{Cause, Phase, Run, Waiter, answer};
 use super::settling::Unsettled;
 use super::telling::Notices;
@@ -49,6 +50,8 @@ pub enum ReshareMsg {
     Proved(SessionEnd<Signature>),
     /// A task is through with its work.
     Task(TaskDone),
+    /// Time to look for wallets that are to be refreshed unasked.
+    LookForDue,
     /// Takes no more requests; answers when none is at work any more.
     Drain(RpcReplyPort<()>),
     /// Asks for what can be observed.
@@ -84,6 +87,14 @@ pub struct ReshareSnapshot {
     pub to_tell: usize,
     /// Whether deleted shares may still be in the store's files.
     pub purging: bool,
+    /// The wallets that are refreshed unasked.
+    pub ages: RefreshAges,
+    /// Refreshes that this node began unasked and that were done, since it started.
+    pub refreshed: u64,
+    /// Those that were put off, because somebody was away or busy.
+    pub postponed: u64,
+    /// Those that failed.
+    pub failed_refreshes: u64,
     /// Wallets whose reshare took effect on this node since it started.
     pub reshared: u64,
     /// Reshares that were pending here and were given up.
@@ -106,6 +117,7 @@ pub struct ReshareState {
     pub(super) proving: BTreeMap<WalletId, Proving>,
     pub(super) unsettled: BTreeMap<WalletId, Unsettled>,
     pub(super) notices: Notices,
+    pub(super) refreshes: Refreshes,
     pub(super) looking: bool,
     pub(super) purging: bool,
     pub(super) purge_again: bool,
@@ -144,6 +156,7 @@ impl Actor for ReshareActor {
             proving: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             notices: Notices::default(),
+            refreshes: Refreshes::default(),
             looking: false,
             purging: false,
             purge_again: false,
@@ -161,6 +174,7 @@ impl Actor for ReshareActor {
         state.load_notices().await?;
         state.look_later(&myself);
         state.purge(&myself);
+        state.look_for_due(&myself);
         Ok(state)
     }
 
@@ -182,7 +196,11 @@ impl Actor for ReshareActor {
             ReshareMsg::Dealt(end) => state.dealt(&myself, end),
             ReshareMsg::Proved(end) => state.proved(&myself, end),
             ReshareMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
-            ReshareMsg::Drain(reply) => state.intake.drain(reply),
+            ReshareMsg::LookForDue => state.look_now(&myself),
+            ReshareMsg::Drain(reply) => {
+                state.refreshes.stop();
+                state.intake.drain(reply);
+            }
             ReshareMsg::Snapshot(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(state.snapshot());
@@ -220,6 +238,10 @@ impl ReshareState {
             unsettled: self.unsettled.keys().cloned().collect(),
             to_tell: self.notices.len(),
             purging: self.purging,
+            ages: self.refreshes.ages,
+            refreshed: self.refreshes.done,
+            postponed: self.refreshes.postponed,
+            failed_refreshes: self.refreshes.failed,
             reshared: self.reshared,
             rolled_back: self.rolled_back,
             aborted: self.aborted,
@@ -375,6 +397,8 @@ impl ReshareState {
                 self.look_later(myself);
             }
             Work::Purged(result) => self.purged(myself, result),
+            Work::DueRefreshes(found) => self.found_due(myself, found),
+            Work::Refreshed { wallet, result } => self.refreshed(myself, wallet, result),
         }
     }
 

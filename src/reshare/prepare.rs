@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::args::ReshareArgs;
 use super::plan;
+use super::schedule;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
@@ -69,6 +70,11 @@ impl ReshareArgs {
             .stored(wallet)
             .await?
             .ok_or_else(|| Failure::new(Code::KeyNotFound, format!("there is no wallet {wallet} on this node")))?;
+        self.admit(stored, request).await
+    }
+
+    /// Reads all that a request needs which may be.
+    pub(super) async fn admit(&self, stored: Stored, request: ReshareRequest) -> Result<Admitted, Failure> {
         let content = request.content_hash();
         let record = stored.certificate.record();
         if record.is_after(&content) {
@@ -177,13 +183,30 @@ impl ReshareArgs {
     ) -> Result<(SheetContext, ReshareRequest, WalletCertificate), Code> {
         let sheet = SheetContext::open(from, announced, bytes, signature, &self.peers)?;
         check_frame(&sheet.sheet, &self.cluster, self.clock.now_ms())?;
-        let Task::Reshare { certificate, request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation) };
-        let request = ReshareRequest::parse(request).map_err(|error| error.code())?;
-        self.authorise(&request).map_err(|failure| failure.code)?;
+        let Task::Reshare { certificate, keys, request, .. } = &sheet.sheet.task else {
+            return Err(Code::MsgValidation);
+        };
+        let asked = match request.as_slice() {
+            [] => None,
+            bytes => {
+                let request = ReshareRequest::parse(bytes).map_err(|error| error.code())?;
+                self.authorise(&request).map_err(|failure| failure.code)?;
+                Some(request)
+            }
+        };
         let certificate = WalletCertificate::decode(certificate, &self.peers).map_err(|_| Code::ProtocolViolation)?;
-        if certificate.record().cluster != self.cluster {
+        let record = certificate.record();
+        if record.cluster != self.cluster {
             return Err(Code::ProtocolViolation);
         }
+        let request = match asked {
+            Some(request) => request,
+            None => {
+                let schemes: Vec<Scheme> = keys.iter().map(|key| key.scheme).collect();
+                let period = self.refresh.period_of(&record.wallet);
+                schedule::admitted(record, &schemes, period, self.clock.now_ms())?
+            }
+        };
         Ok((sheet, request, certificate))
     }
 
@@ -224,7 +247,9 @@ impl ReshareArgs {
     fn pending_of(&self, sheet: &SheetContext, prepared: &Prepared, output: ReshareOutput) -> Result<Pending, Code> {
         let before = prepared.certificate.record();
         let committee = prepared.request.committee();
-        let next = output.groups.into_values().map(|group| NextKey { group, committee: committee.to_vec() }).collect();
+        let dealt_ms = Some(sheet.sheet.deadline_ms);
+        let next = |group| NextKey { group, committee: committee.to_vec(), dealt_ms };
+        let next = output.groups.into_values().map(next).collect();
         let record = before.successor(sheet.hash, prepared.content, next).map_err(|error| error.code())?;
         let bytes = record.encode().map_err(|error| error.code())?;
         let signature = self.identity.sign(RECORD_DOMAIN, &[&bytes]);

@@ -91,7 +91,8 @@ impl Stage {
     fn record(&self, sheet: &Sheet, session: SheetHash, output: &ReshareOutput) -> WalletRecord {
         let Task::Reshare { committee, request, .. } = &sheet.task else { unreachable!() };
         let request = ReshareRequest::parse(request).unwrap();
-        let next = |group| NextKey { group, committee: committee.clone() };
+        let dealt_ms = Some(sheet.deadline_ms);
+        let next = |group| NextKey { group, committee: committee.clone(), dealt_ms };
         let next = output.groups.values().cloned().map(next).collect();
         self.wallet.certificate.record().successor(session, request.content_hash(), next).unwrap()
     }
