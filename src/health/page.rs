@@ -115,8 +115,10 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
     if let Some(transport) = transport {
         links(page, transport);
     }
-    if let Some(PairingSnapshot { epochs, banned, running }) = pairing {
+    if let Some(PairingSnapshot { epochs, former, oldest, banned, running }) = pairing {
         page.show("pairs", "Pair setups that this node holds", epochs.len());
+        page.show("pairs_former", "Peers with which a former setup is still in use beside the new one", former.len());
+        page.show("pair_oldest_age_seconds", "The age of the oldest pair setup", oldest.as_secs_f64());
         page.show("pairs_banned", "Peers that this node does not sign ECDSA with", banned.len());
         page.show("pair_setups_running", "Pair setups at work", running.len());
     }

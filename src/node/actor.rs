@@ -1,6 +1,6 @@
 //! The root supervisor: builds the tree, starts again what fails, and gives up when that does not help.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -429,7 +429,8 @@ impl NodeState {
             pool: self.args.pool.clone(),
             clock: self.args.clock,
             deadline: self.args.settings.pair_setup_deadline,
-            registry: Arc::new(self.addresses.registry.clone()) as Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
+            refresh_every: self.args.settings.pair_refresh_every,
+            registry: Arc::new(self.addresses.registry.clone()) as Arc<dyn Deliver<BTreeMap<NodeId, BTreeSet<Epoch>>>>,
             users: vec![
                 Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
                 Arc::new(self.addresses.reshare.clone()),
