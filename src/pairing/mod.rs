@@ -14,6 +14,8 @@ mod actor;
 mod book;
 mod records;
 mod setups;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{PairingActor, PairingArgs, PairingMsg, PairingSnapshot};
 pub use book::{PairBook, PairUnavailable};

@@ -216,6 +216,28 @@ async fn participant__should_refuse_a_reshare_that_nobody_asked_for_or_that_is_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn participant__should_refuse_a_refresh_by_schedule_that_its_own_schedule_does_not_know() {
+    let mut stage = Stage::new().await;
+    let everybody: Vec<NodeId> = (0..4).map(|rank| stage.node_at(rank)).collect();
+    let request = stage.reshare_request();
+    let unasked = |sheet: &mut Sheet| {
+        if let Task::Reshare { request, .. } = &mut sheet.task {
+            request.clear();
+        }
+    };
+    // Nobody asked, and the victim refreshes no wallets by itself: not even to the committee that there is.
+    let mut sheet = stage.reshare_sheet(&request);
+    unasked(&mut sheet);
+    stage.reshare_refused(Service::Reshare, &sheet, "another committee", Code::RefreshNotDue).await;
+    let session = "s".parse().unwrap();
+    let same = ReshareRequest::builder(wallet_id("w"), session, 2, &everybody).key_types(&[SCHEME]);
+    let same = same.approved_by(auditor(), &stage.auditor).sign_with(stage.cluster.initiator()).unwrap();
+    let mut sheet = stage.reshare_sheet(&same);
+    unasked(&mut sheet);
+    stage.reshare_refused(Service::Reshare, &sheet, "the same committee", Code::RefreshNotDue).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn node__should_take_no_certificate_but_one_that_follows_its_own() {
     let mut stage = Stage::new().await;
     let (identities, peers) = (stage.identities(), Arc::clone(&stage.liar.args().peers));

@@ -8,6 +8,7 @@ mod deadlines;
 mod hangs;
 mod keygen_commit;
 mod lossy;
+mod refresh;
 mod reshare;
 mod restarts;
 mod shutdown;
