@@ -22,6 +22,7 @@ pub(super) struct Settings {
     pub signing: SigningSettings,
     pub checkup: CheckupSettings,
     pub refresh: RefreshSettings,
+    pub destroy: DestroySettings,
     pub storage: StorageSettings,
     pub policy: PolicySettings,
     pub nats: NatsSettings,
@@ -148,6 +149,14 @@ pub(super) struct RefreshSettings {
     pub every_hours: u32,
     #[serde(default)]
     pub classes: Vec<ClassSettings>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct DestroySettings {
+    pub allowed: bool,
+    pub approvals: u8,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

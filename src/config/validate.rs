@@ -1,6 +1,7 @@
 //! From plain values to checked types.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU8;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::mpcium::Remainder;
 use super::refresh::check_refresh;
 use super::serving::{check_discovery, check_gateway, check_health};
-use super::settings::{KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
+use super::settings::{DestroySettings, KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
 use super::{
     ClusterConfig, Config, ConfigError, LinkConfig, LogConfig, NodeConfig, PairingConfig, ProcessConfig, SecretSource,
     SessionConfig, StorageKeySource, nats,
@@ -42,7 +43,20 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
         }
     }
     let Settings {
-        node, cluster, link, pairing, keygen, signing, checkup, refresh, storage, policy, process, log, ..
+        node,
+        cluster,
+        link,
+        pairing,
+        keygen,
+        signing,
+        checkup,
+        refresh,
+        destroy,
+        storage,
+        policy,
+        process,
+        log,
+        ..
     } = settings;
     let (nats, discovery, gateway, health, shutdown) =
         (settings.nats, settings.discovery, settings.gateway, settings.health, settings.shutdown);
@@ -86,7 +100,7 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
         },
         refresh: check_refresh(&refresh)?,
         storage_key: storage_key(storage, mpcium.storage_passphrase)?,
-        policy: check_policy(policy)?,
+        policy: check_policy(policy, &destroy)?,
         nats: nats::check(nats, mpcium.nats_password)?,
         discovery: check_discovery(discovery)?,
         gateway: check_gateway(&gateway, &keygen, &signing)?,
@@ -142,7 +156,7 @@ fn storage_key(storage: StorageSettings, mpcium: Option<SecretSource>) -> Result
     }
 }
 
-fn check_policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
+fn check_policy(settings: PolicySettings, destroy: &DestroySettings) -> Result<Policy, ConfigError> {
     let initiator = public_key("policy.initiator", &settings.initiator)?;
     let authorizer_id = |key: &str, id: String| {
         AuthorizerId::try_from(id).map_err(|error| ConfigError::key(key, error.problem, "use the id in the requests"))
@@ -160,7 +174,11 @@ fn check_policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
         .into_iter()
         .map(|id| authorizer_id("policy.required_authorizers", id))
         .collect::<Result<BTreeSet<_>, ConfigError>>()?;
-    Policy::new(initiator)
+    let policy = match destruction(destroy, authorizers.len())? {
+        Some(approvals) => Policy::new(initiator).allow_destruction(approvals),
+        None => Policy::new(initiator),
+    };
+    policy
         .allow_legacy_path(settings.allow_legacy_path)
         .allow_minority_threshold(settings.allow_minority_threshold)
         .with_authorizers(authorizers, required)
@@ -168,6 +186,20 @@ fn check_policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
             let fix = format!("add a section policy.authorizers.{} with its key", unknown.0);
             ConfigError::key("policy.required_authorizers", unknown.to_string(), fix)
         })
+}
+
+/// How many authorizers must approve the destruction of a wallet, where that is allowed at all.
+fn destruction(settings: &DestroySettings, authorizers: usize) -> Result<Option<NonZeroU8>, ConfigError> {
+    let wrong = |problem: &str, fix: &str| Err(ConfigError::key("destroy.approvals", problem, fix));
+    match (settings.allowed, NonZeroU8::new(settings.approvals)) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => wrong("it is set, and destroy.allowed is not true", "set both, or neither"),
+        (true, None) => wrong("it is not set, and destroy.allowed is true", "say how many authorizers must approve"),
+        (true, Some(approvals)) if usize::from(approvals.get()) > authorizers => {
+            wrong("it is more than there are authorizers", "add sections policy.authorizers.<id>, or lower it")
+        }
+        (true, approvals) => Ok(approvals),
+    }
 }
 
 fn public_key(section: &str, settings: &KeySettings) -> Result<RequestPublicKey, ConfigError> {

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::sources::Actors;
 use crate::checkup::CheckupSnapshot;
+use crate::destruction::DestructionSnapshot;
 use crate::gateway::GatewaySnapshot;
 use crate::ids::NodeId;
 use crate::keygen::KeygenSnapshot;
@@ -94,7 +95,7 @@ fn peers(page: &mut Page<'_>, seen: &Seen) {
 }
 
 fn actors(page: &mut Page<'_>, seen: &Seen) {
-    let Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway } = &seen.actors;
+    let Actors { storage, transport, pairing, keygen, signing, reshare, checkup, destruction, gateway } = &seen.actors;
     let answers = [
         ("storage", storage.is_some()),
         ("transport", transport.is_some()),
@@ -103,6 +104,7 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
         ("signing", signing.is_some()),
         ("reshare", reshare.is_some()),
         ("checkup", checkup.is_some()),
+        ("destruction", destruction.is_some()),
         ("gateway", gateway.is_some()),
     ];
     let answers = answers.into_iter().filter(|&(actor, _)| actor != "gateway" || seen.gateway);
@@ -124,6 +126,13 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
     }
     if let Some(checkup) = checkup {
         checkups(page, checkup);
+    }
+    if let Some(DestructionSnapshot { open, incomplete, destroyed, refused }) = destruction {
+        page.count("wallets_destroyed", "Wallets that were destroyed on this node", *destroyed);
+        page.show("destructions_open", "Destroyed wallets of which not everybody is known to know", open.len());
+        let help = "Those whose certificates are known to lack statements of members";
+        page.show("destructions_incomplete", help, incomplete.len());
+        page.count("destructions_refused", "Certificates of destruction of peers that were not taken", *refused);
     }
     if let Some(GatewaySnapshot { taken, answered, given_back }) = *gateway {
         let fates = [("taken", taken), ("answered", answered), ("given_back", given_back)];

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ractor::{Message, RpcReplyPort};
 
 use crate::checkup::{CheckupMsg, CheckupSnapshot};
+use crate::destruction::{DestructionMsg, DestructionSnapshot};
 use crate::gateway::{GatewayMsg, GatewaySnapshot};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::Addresses;
@@ -28,12 +29,13 @@ pub(super) struct Actors {
     pub signing: Option<SigningSnapshot>,
     pub reshare: Option<ReshareSnapshot>,
     pub checkup: Option<CheckupSnapshot>,
+    pub destruction: Option<DestructionSnapshot>,
     pub gateway: Option<GatewaySnapshot>,
 }
 
 /// Asks all at once.
 pub(super) async fn observe(to: &Addresses) -> Actors {
-    let (storage, transport, pairing, keygen, signing, reshare, checkup, gateway) = tokio::join!(
+    let (storage, transport, pairing, keygen, signing, reshare, checkup, destruction, gateway) = tokio::join!(
         ask(&to.storage, |reply| StorageMsg::Snapshot { reply }),
         ask(&to.transport, TransportMsg::Snapshot),
         ask(&to.pairing, PairingMsg::Snapshot),
@@ -41,9 +43,10 @@ pub(super) async fn observe(to: &Addresses) -> Actors {
         ask(&to.signing, SigningMsg::Snapshot),
         ask(&to.reshare, ReshareMsg::Snapshot),
         ask(&to.checkup, CheckupMsg::Snapshot),
+        ask(&to.destruction, DestructionMsg::Snapshot),
         ask(&to.gateway, GatewayMsg::Snapshot),
     );
-    Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway }
+    Actors { storage, transport, pairing, keygen, signing, reshare, checkup, destruction, gateway }
 }
 
 async fn ask<M: Message, T: Send + 'static>(

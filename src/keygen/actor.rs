@@ -273,13 +273,15 @@ impl KeygenState {
                 }
                 self.sessions.route(session, from, body, credit);
             }
-            // The transport gives these to signing and to resharing.
+            // The transport gives these to others.
             PeerMessage::SigningQuery { .. }
             | PeerMessage::SigningReply { .. }
             | PeerMessage::ReshareQuery { .. }
             | PeerMessage::ReshareReply { .. }
             | PeerMessage::Reshared { .. }
-            | PeerMessage::KnowsReshared { .. } => {}
+            | PeerMessage::KnowsReshared { .. }
+            | PeerMessage::Destroyed { .. }
+            | PeerMessage::DestroyedQuery { .. } => {}
         }
     }
 

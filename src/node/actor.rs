@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Settings;
 use crate::checkup::{CheckupActor, CheckupArgs, CheckupMsg};
 use crate::clock::Clock;
+use crate::destruction::{DestructionActor, DestructionArgs, DestructionMsg};
 use crate::gateway::{Desk, GatewayActor, GatewayArgs, GatewayMsg, GatewaySettings};
 use crate::health::{Endpoint, HealthActor, HealthArgs, HealthMsg};
 use crate::identity::{NodeIdentity, PeerBook};
@@ -33,6 +34,8 @@ use crate::transport::{Forgery, Services, TransportActor, TransportArgs, Transpo
 const ASK: Duration = Duration::from_secs(5);
 /// The most wallets of clients that are checked up at a time.
 const MAX_CHECKUPS: usize = 8;
+/// The most wallets that clients wait to have destroyed at a time.
+const MAX_DESTRUCTIONS: usize = 32;
 /// How long a child may take to stop once it has nothing left to do.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -91,6 +94,8 @@ pub struct Addresses {
     pub reshare: Address<ReshareMsg>,
     /// Check-ups.
     pub checkup: Address<CheckupMsg>,
+    /// Destructions of wallets.
+    pub destruction: Address<DestructionMsg>,
     /// The links.
     pub transport: Address<TransportMsg>,
     /// The clients, if any are served over a broker.
@@ -126,6 +131,8 @@ pub enum ChildName {
     Reshare,
     /// Check-ups.
     Checkup,
+    /// Destructions of wallets.
+    Destruction,
     /// The links.
     Transport,
     /// The clients.
@@ -158,6 +165,7 @@ pub struct NodeState {
     signing: Child<SigningMsg>,
     reshare: Child<ReshareMsg>,
     checkup: Child<CheckupMsg>,
+    destruction: Child<DestructionMsg>,
     transport: Child<TransportMsg>,
     gateway: Child<GatewayMsg>,
     health: Child<HealthMsg>,
@@ -197,6 +205,7 @@ impl Actor for NodeActor {
             signing: Child::new(addresses.signing.clone(), restarts, stuck_after),
             reshare: Child::new(addresses.reshare.clone(), restarts, stuck_after),
             checkup: Child::new(addresses.checkup.clone(), restarts, stuck_after),
+            destruction: Child::new(addresses.destruction.clone(), restarts, stuck_after),
             transport: Child::new(addresses.transport.clone(), restarts, stuck_after),
             gateway: Child::new(addresses.gateway.clone(), restarts, stuck_after),
             health: Child::new(addresses.health.clone(), endless, stuck_after),
@@ -218,6 +227,7 @@ impl Actor for NodeActor {
             ChildName::Signing,
             ChildName::Reshare,
             ChildName::Checkup,
+            ChildName::Destruction,
             ChildName::Transport,
             ChildName::Gateway,
             ChildName::Health,
@@ -288,6 +298,7 @@ impl NodeState {
             () if self.signing.is(cell) => ChildName::Signing,
             () if self.reshare.is(cell) => ChildName::Reshare,
             () if self.checkup.is(cell) => ChildName::Checkup,
+            () if self.destruction.is(cell) => ChildName::Destruction,
             () if self.transport.is(cell) => ChildName::Transport,
             () if self.gateway.is(cell) => ChildName::Gateway,
             () if self.health.is(cell) => ChildName::Health,
@@ -305,6 +316,7 @@ impl NodeState {
             (ChildName::Signing, self.signing.holds_thread()),
             (ChildName::Reshare, self.reshare.holds_thread()),
             (ChildName::Checkup, self.checkup.holds_thread()),
+            (ChildName::Destruction, self.destruction.holds_thread()),
             (ChildName::Transport, self.transport.holds_thread()),
             (ChildName::Gateway, self.gateway.holds_thread()),
             (ChildName::Health, self.health.holds_thread()),
@@ -322,6 +334,7 @@ impl NodeState {
             ChildName::Signing => (self.signing.join().await, self.signing.failed()),
             ChildName::Reshare => (self.reshare.join().await, self.reshare.failed()),
             ChildName::Checkup => (self.checkup.join().await, self.checkup.failed()),
+            ChildName::Destruction => (self.destruction.join().await, self.destruction.failed()),
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
             ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
             ChildName::Health => (self.health.join().await, self.health.failed()),
@@ -370,6 +383,10 @@ impl NodeState {
             ChildName::Checkup => {
                 self.checkup.start(CheckupActor, self.checkup_args(), supervisor).await?;
                 self.show_view(&self.addresses.checkup).await;
+            }
+            ChildName::Destruction => {
+                self.destruction.start(DestructionActor, self.destruction_args(), supervisor).await?;
+                self.show_view(&self.addresses.destruction).await;
             }
             ChildName::Transport => {
                 self.transport.start(TransportActor, self.transport_args(), supervisor).await?;
@@ -521,6 +538,25 @@ impl NodeState {
         }
     }
 
+    fn destruction_args(&self) -> DestructionArgs {
+        let (settings, to) = (&self.args.settings, &self.addresses);
+        DestructionArgs {
+            cluster: settings.cluster.clone(),
+            identity: Arc::clone(&self.args.identity),
+            peers: Arc::clone(&self.args.peers),
+            policy: Arc::clone(&self.args.policy),
+            transport: to.transport.clone(),
+            storage: self.storage_handle(),
+            users: vec![Arc::new(to.signing.clone()), Arc::new(to.reshare.clone()), Arc::new(to.checkup.clone())],
+            pool: self.args.pool.clone(),
+            clock: self.args.clock,
+            deadline: settings.reshare_deadline,
+            resolve_every: settings.resolve_every,
+            max_concurrent: MAX_DESTRUCTIONS,
+            myself: to.destruction.clone(),
+        }
+    }
+
     fn transport_args(&self) -> TransportArgs {
         let (to, me) = (&self.addresses, self.args.identity.id());
         TransportArgs {
@@ -535,6 +571,7 @@ impl NodeState {
                 pairing: Arc::new(to.pairing.clone()),
                 reshare: Arc::new(to.reshare.clone()),
                 checkup: Arc::new(to.checkup.clone()),
+                destruction: Arc::new(to.destruction.clone()),
             },
             listeners: vec![
                 Arc::new(to.registry.clone()),
@@ -543,6 +580,7 @@ impl NodeState {
                 Arc::new(to.signing.clone()),
                 Arc::new(to.reshare.clone()),
                 Arc::new(to.checkup.clone()),
+                Arc::new(to.destruction.clone()),
             ],
             config: self.args.settings.link,
             forgery: self.args.forgery.clone(),
@@ -575,6 +613,7 @@ impl NodeState {
             signing: to.signing.clone(),
             reshare: to.reshare.clone(),
             checkup: to.checkup.clone(),
+            destruction: to.destruction.clone(),
             views: self.views.0.subscribe(),
             links: self.args.broker.connection(),
             pool: self.args.pool.clone(),
@@ -598,13 +637,14 @@ impl NodeState {
         if self.args.gateway.is_some() && to.gateway.call(drain, GatewayMsg::Drain).await.is_err() {
             tracing::warn!("clients' requests were not answered in time; other nodes get them");
         }
-        let (signing, keygen, reshare, checkup) = tokio::join!(
+        let (signing, keygen, reshare, checkup, destruction) = tokio::join!(
             to.signing.call(drain, SigningMsg::Drain),
             to.keygen.call(drain, KeygenMsg::Drain),
             to.reshare.call(drain, ReshareMsg::Drain),
-            to.checkup.call(drain, CheckupMsg::Drain)
+            to.checkup.call(drain, CheckupMsg::Drain),
+            to.destruction.call(drain, DestructionMsg::Drain)
         );
-        if signing.is_err() || keygen.is_err() || reshare.is_err() || checkup.is_err() {
+        if signing.is_err() || keygen.is_err() || reshare.is_err() || checkup.is_err() || destruction.is_err() {
             tracing::warn!("running work did not end in time; it is aborted");
         }
         if to.registry.call(ASK, RegistryMsg::Resign).await.is_err() {
@@ -615,6 +655,7 @@ impl NodeState {
         self.keygen.stop(STOP).await;
         self.reshare.stop(STOP).await;
         self.checkup.stop(STOP).await;
+        self.destruction.stop(STOP).await;
         self.pairing.stop(STOP).await;
         self.transport.stop(STOP).await;
         self.registry.stop(STOP).await;

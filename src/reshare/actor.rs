@@ -12,6 +12,7 @@ use super::run::{Cause, Phase, Run, Waiter, answer};
 use super::settling::Unsettled;
 use super::telling::Notices;
 use super::work::{TaskDone, Work};
+use crate::destruction::WalletGone;
 use crate::error::{Code, Failure};
 use crate::ids::{SheetHash, WalletId};
 use crate::keys::Signature;
@@ -44,6 +45,8 @@ pub enum ReshareMsg {
     View(Arc<View>),
     /// The pair with a peer must not be used any more.
     Banned(Banned),
+    /// A wallet is destroyed.
+    Gone(WalletGone),
     /// A session that dealt keys ended.
     Dealt(SessionEnd<ReshareOutput>),
     /// A session that proved a key ended.
@@ -66,6 +69,7 @@ heard_as!(ReshareMsg {
     PeerEvent => Link,
     Arc<View> => View,
     Banned => Banned,
+    WalletGone => Gone,
     SessionEnd<ReshareOutput> => Dealt,
     SessionEnd<Signature> => Proved,
 });
@@ -193,6 +197,7 @@ impl Actor for ReshareActor {
                 // Of the proofs, only those of ECDSA keys need the pair; the others can be had again.
                 state.proofs.cancel(Code::PairBanned, |sheet| sheet.index_of(peer).is_some());
             }
+            ReshareMsg::Gone(WalletGone(wallet)) => state.gone(&myself, &wallet),
             ReshareMsg::Dealt(end) => state.dealt(&myself, end),
             ReshareMsg::Proved(end) => state.proved(&myself, end),
             ReshareMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
@@ -314,8 +319,21 @@ impl ReshareState {
             PeerMessage::KeygenQuery { .. }
             | PeerMessage::KeygenReply { .. }
             | PeerMessage::SigningQuery { .. }
-            | PeerMessage::SigningReply { .. } => {}
+            | PeerMessage::SigningReply { .. }
+            | PeerMessage::Destroyed { .. }
+            | PeerMessage::DestroyedQuery { .. } => {}
         }
+    }
+
+    /// A wallet is destroyed: there is nothing left to deal, to settle or to tell, but shares to get out of the files.
+    fn gone(&mut self, myself: &ActorRef<ReshareMsg>, wallet: &WalletId) {
+        self.stop_proving(wallet, Code::WalletDestroyed);
+        if let Some(session) = self.runs.get(wallet).map(|run| run.sheet.hash) {
+            self.fail(myself, session, (Code::WalletDestroyed, BTreeSet::new()));
+        }
+        self.unsettled.remove(wallet);
+        self.notices.remove(wallet);
+        self.purge(myself);
     }
 
     /// A link is lost: its sessions abort, and so does the gathering of signatures.

@@ -14,6 +14,7 @@ use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Listing, StorageError};
 use crate::wallet::{
     Pending, WalletCertificate, WalletRecord, certificate_key, members, orphan_key, resharing_key, share_key,
+    tombstone_key,
 };
 
 /// The most reshares of one wallet that are looked for among those that were set aside.
@@ -101,7 +102,11 @@ impl ReshareArgs {
             Some(before) => Batch::new().require_hash(Family::Wallets, certificate_key(wallet), before.sha256),
             None => Batch::new().require_absent(Family::Wallets, certificate_key(wallet)),
         };
-        batch = batch.put(Family::Wallets, certificate_key(wallet), bytes);
+        batch = batch.require_absent(Family::Wallets, tombstone_key(wallet)).put(
+            Family::Wallets,
+            certificate_key(wallet),
+            bytes,
+        );
         if let Some(before) = &before {
             for old in &before.certificate.record().keys {
                 let scheme = old.group.scheme();

@@ -48,7 +48,9 @@ mod work;
 
 pub use actor::{ReshareActor, ReshareMsg, ReshareSnapshot};
 pub use args::ReshareArgs;
+pub(crate) use purging::PURGE_KEY;
 pub use refreshing::RefreshAges;
+pub(crate) use telling::notices_prefix;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::args::ReshareArgs;
 use super::plan;
 use super::schedule;
+use crate::destruction::is_destroyed;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
@@ -19,7 +20,7 @@ use crate::signing::check_frame;
 use crate::storage::{Batch, Durability, Family, StorageError};
 use crate::wallet::{
     NextKey, Pending, RECORD_DOMAIN, WalletCertificate, WalletRecord, certificate_key, members, resharing_key,
-    share_key,
+    share_key, tombstone_key,
 };
 use crate::wire::request::ReshareRequest;
 use crate::wire::sheet::Task;
@@ -103,7 +104,12 @@ impl ReshareArgs {
     /// The certificate of a wallet, if it is stored here.
     pub(super) async fn stored(&self, wallet: &WalletId) -> Result<Option<Stored>, Failure> {
         let stored = self.storage.get(Family::Wallets, certificate_key(wallet)).await;
-        let Some(bytes) = stored.map_err(|error| storage_failure(&error))? else { return Ok(None) };
+        let Some(bytes) = stored.map_err(|error| storage_failure(&error))? else {
+            return match is_destroyed(&self.storage, wallet).await.map_err(|error| storage_failure(&error))? {
+                true => Err(Failure::new(Code::WalletDestroyed, format!("wallet {wallet} was destroyed"))),
+                false => Ok(None),
+            };
+        };
         let peers = Arc::clone(&self.peers);
         let decode = move || {
             let sha256 = Sha256::digest(bytes.expose()).into();
@@ -224,14 +230,13 @@ impl ReshareArgs {
             Some(sha256) => Batch::new().require_hash(Family::Wallets, certificate, sha256),
             None => Batch::new().require_absent(Family::Wallets, certificate),
         };
-        let batch = batch.require_absent(Family::Shares, resharing_key(wallet)).put(
-            Family::Shares,
-            resharing_key(wallet),
-            pending.encode().map_err(|_| Code::Internal)?,
-        );
+        let batch = batch
+            .require_absent(Family::Wallets, tombstone_key(wallet))
+            .require_absent(Family::Shares, resharing_key(wallet))
+            .put(Family::Shares, resharing_key(wallet), pending.encode().map_err(|_| Code::Internal)?);
         match self.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(pending),
-            // Another reshare took effect, or is pending.
+            // Another reshare took effect, or is pending; or the wallet was destroyed.
             Err(StorageError::ConditionFailed(_)) => Err(Code::ReshareInProgress),
             Err(error) => {
                 tracing::error!(%error, "failed to store what came of a reshare");

@@ -12,7 +12,7 @@ use crate::storage::{Batch, Durability, Family, StorageError};
 use crate::supervision::beside;
 
 /// The note that shares were deleted and may still be in the store's files.
-pub(super) const PURGE_KEY: &[u8] = b"purge-shares";
+pub(crate) const PURGE_KEY: &[u8] = b"purge-shares";
 /// The pause after a purge: many reshares in a row share one.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -18,7 +18,7 @@ use crate::ids::{NodeId, Scheme, WalletId};
 use crate::registry::View;
 use crate::storage::{Family, Listing, MAX_PAGE_RECORDS};
 use crate::supervision::beside;
-use crate::wallet::{WalletCertificate, WalletRecord};
+use crate::wallet::{WalletCertificate, WalletRecord, is_tombstone};
 
 /// The most wallets that one look finds: the next one finds the others.
 const MAX_DUE: usize = 10_000;
@@ -215,7 +215,7 @@ impl ReshareArgs {
             let listing = Listing { family: Family::Wallets, prefix: Vec::new(), after, limit: MAX_PAGE_RECORDS };
             let page = self.storage.list(listing).await.map_err(|error| error.code())?;
             after = page.records.last().filter(|_| page.more).map(|last| last.key.clone());
-            for stored in page.records {
+            for stored in page.records.into_iter().filter(|stored| !is_tombstone(&stored.key)) {
                 match WalletCertificate::stored_record(stored.value.expose()) {
                     Ok(record) => self.count(view, &record, &mut due),
                     Err(error) => tracing::error!(%error, "a stored wallet certificate does not decode"),

@@ -61,6 +61,11 @@ impl Notice {
     }
 }
 
+/// What the storage keys of all notices of a wallet begin with.
+pub(crate) fn notices_prefix(wallet: &WalletId) -> Vec<u8> {
+    Notice::prefix(wallet)
+}
+
 /// The notices of all wallets, and who knew of a reshare before this node did.
 #[derive(Default)]
 pub(super) struct Notices {
@@ -89,6 +94,11 @@ impl Notices {
     /// Who knew of a reshare before this node.
     pub fn knowing(&self, session: SheetHash) -> BTreeSet<NodeId> {
         self.early.get(&session).cloned().unwrap_or_default()
+    }
+
+    /// Nobody is told of a wallet's reshares any more.
+    pub fn remove(&mut self, wallet: &WalletId) {
+        self.waiting.remove(wallet);
     }
 
     /// This node is no longer at a reshare.

@@ -265,6 +265,19 @@ fn refresh__should_refuse_classes_that_make_no_sense() {
 }
 
 #[test]
+fn destruction__should_be_allowed_only_with_approvals_that_can_be_given() {
+    let key = RequestKey::generate(Algorithm::Ed25519).unwrap().public();
+    let alice = format!("[policy.authorizers.alice]\npublic_key = \"{key}\"\n");
+    for destroy in ["allowed = true", "approvals = 1", "allowed = true\napprovals = 2"] {
+        let error = from_toml(&format!("[destroy]\n{destroy}\n{alice}")).unwrap_err();
+        assert!(matches!(&error, ConfigError::Key { key, .. } if key == "destroy.approvals"), "{destroy}: {error}");
+    }
+    assert!(from_toml("[destroy]\nallowed = true\napprovals = 1").is_err(), "nobody could approve");
+    from_toml(&format!("[destroy]\nallowed = true\napprovals = 1\n{alice}")).unwrap();
+    from_toml("[destroy]\nallowed = false").unwrap();
+}
+
+#[test]
 fn threshold__should_fit_the_number_of_nodes() {
     let config = from_toml("[cluster]\nthreshold = 3").unwrap();
     assert_eq!(config.cluster.threshold(5).unwrap(), Threshold::new(3, 5).unwrap());
