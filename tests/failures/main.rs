@@ -5,6 +5,7 @@ mod bans;
 mod checkup;
 mod dead_peers;
 mod deadlines;
+mod destruction;
 mod hangs;
 mod keygen_commit;
 mod lossy;
