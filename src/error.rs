@@ -77,6 +77,12 @@ codes! {
     ReshareFailure = "RESHARE_FAILURE",
     /// Another reshare of the wallet is at work, or one is not settled yet.
     ReshareInProgress = "RESHARE_IN_PROGRESS",
+    /// A node does not take part in a refresh that nobody asked for: by its own schedule the wallet is not due.
+    RefreshNotDue = "REFRESH_NOT_DUE",
+    /// The wallet was destroyed. Its id stays taken.
+    WalletDestroyed = "WALLET_DESTROYED",
+    /// The policy of a node does not let wallets be destroyed.
+    DestructionNotAllowed = "DESTRUCTION_NOT_ALLOWED",
     /// The signing run failed.
     SigningFailure = "SIGNING_FAILURE",
     /// The signature that came out does not verify. It has not left the node.

@@ -35,6 +35,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod destruction;
 pub mod error;
 pub mod gateway;
 mod halting;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::BackupError;
 use super::frame::{Head, Record};
 use crate::checkup::is_checkup;
+use crate::destruction::is_destruction_note;
 use crate::identity::PeerBook;
 use crate::ids::{Generation, NodeId, Scheme, WalletId};
 use crate::keygen::is_content_record;
@@ -15,8 +16,9 @@ use crate::secret::SecretBytes;
 use crate::signing::AdmissionRecord;
 use crate::storage::Family;
 use crate::wallet::{
-    ACTIVE_PREFIX, ORPHAN_PREFIX, PENDING_PREFIX, Pending, QUARANTINE_PREFIX, RESHARING_PREFIX, RESTORED_KEY, Restored,
-    WalletCertificate, WalletRecord, certificate_key, share_key, unverified_record,
+    ACTIVE_PREFIX, DestructionCertificate, ORPHAN_PREFIX, PENDING_PREFIX, Pending, QUARANTINE_PREFIX, RESHARING_PREFIX,
+    RESTORED_KEY, Restored, WalletCertificate, WalletRecord, certificate_key, is_tombstone, share_key, tombstone_key,
+    unverified_record,
 };
 
 /// The longest active share, in bytes.
@@ -33,6 +35,8 @@ pub struct Tally {
     pub records: BTreeMap<Family, u64>,
     /// Wallets with a certificate.
     pub wallets: u64,
+    /// Wallets that were destroyed, with the certificates of that.
+    pub destroyed: u64,
     /// Active shares, each of which fits its certificate.
     pub shares: u64,
     /// Shares that the node should have and has not: it was away from its disk when the key was reshared, and has to be
@@ -116,6 +120,17 @@ impl<'a> Checker<'a> {
     fn take_wallet(&mut self, record: &Record) -> Result<(), BackupError> {
         let wrong = |problem| Err(BackupError::record(Family::Wallets, &record.key, problem));
         let bytes = record.value.expose();
+        if is_tombstone(&record.key) {
+            let named = match self.peers {
+                Some(peers) => DestructionCertificate::decode(bytes, peers).map(|known| known.record().wallet.clone()),
+                None => DestructionCertificate::unverified_wallet(bytes),
+            };
+            if named.is_ok_and(|wallet| tombstone_key(&wallet) == record.key) {
+                self.tally.destroyed = self.tally.destroyed.saturating_add(1);
+                return Ok(());
+            }
+            return wrong("its certificate of destruction is not valid");
+        }
         let wallet = match self.peers {
             Some(peers) => WalletCertificate::decode(bytes, peers).map(|certificate| certificate.record().clone()),
             None => unverified_record(bytes),
@@ -161,6 +176,10 @@ fn is_note(key: &[u8], value: &[u8]) -> bool {
     let of_wallet = |name: &[u8]| std::str::from_utf8(name).ok().is_some_and(|name| name.parse::<WalletId>().is_ok());
     match key.strip_prefix(QUARANTINE_PREFIX) {
         Some(name) => of_wallet(name) && Restored::decode(value).is_ok(),
-        None => (key == RESTORED_KEY && Restored::decode(value).is_ok()) || is_reshare_note(key, value),
+        None => {
+            (key == RESTORED_KEY && Restored::decode(value).is_ok())
+                || is_reshare_note(key, value)
+                || is_destruction_note(key)
+        }
     }
 }

@@ -15,7 +15,8 @@ use crate::ids::WalletId;
 use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, KeySource, LockedFolder, Owner, Store, StoreOptions, make_folder};
 use crate::wallet::{
-    ORPHAN_PREFIX, PENDING_PREFIX, QUARANTINE_PREFIX, RESHARING_PREFIX, RESTORED_KEY, Restored, quarantine_key,
+    ORPHAN_PREFIX, PENDING_PREFIX, QUARANTINE_PREFIX, RESHARING_PREFIX, RESTORED_KEY, Restored, is_tombstone,
+    quarantine_key,
 };
 
 /// Records of one write, at most. A batch holds more; this keeps the bytes of secrets in memory low.
@@ -233,6 +234,8 @@ impl Filling {
         match family {
             // New ones are made: see `restore`.
             Family::Pairs => return Ok(()),
+            // One that was destroyed stays so, whatever other members know.
+            Family::Wallets if is_tombstone(&key) => {}
             Family::Wallets => self.mark_wallet(family, &key, &key)?,
             // What is pending now may come into force before anybody says that it is current.
             Family::Shares => {

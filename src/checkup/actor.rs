@@ -8,6 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use super::rounds::{Round, Run};
 use super::schedule::{Ages, Due};
 use super::{CheckedUp, CheckupArgs};
+use crate::destruction::WalletGone;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
@@ -36,6 +37,8 @@ pub enum CheckupMsg {
     View(Arc<View>),
     /// The pair with a peer must not be used any more.
     Banned(Banned),
+    /// A wallet is destroyed.
+    Gone(WalletGone),
     /// A session ended.
     Ended(SessionEnd<Signature>),
     /// A task is through with its work.
@@ -56,6 +59,7 @@ heard_as!(CheckupMsg {
     PeerEvent => Link,
     Arc<View> => View,
     Banned => Banned,
+    WalletGone => Gone,
     SessionEnd<Signature> => Ended,
 });
 
@@ -157,6 +161,10 @@ impl Actor for CheckupActor {
                 let is_ecdsa = matches!(sheet.task, Task::Checkup { scheme: Scheme::Ecdsa, .. });
                 is_ecdsa && sheet.index_of(peer).is_some()
             }),
+            CheckupMsg::Gone(WalletGone(wallet)) => state.sessions.cancel(
+                Code::WalletDestroyed,
+                |sheet| matches!(&sheet.task, Task::Checkup { wallet: of, .. } if *of == wallet),
+            ),
             CheckupMsg::Ended(end) => state.ended(&myself, end),
             CheckupMsg::Task(TaskDone(work)) => match work {
                 Work::Loaded { wallet, result } => state.loaded(&myself, &wallet, result),

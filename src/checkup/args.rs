@@ -76,7 +76,9 @@ impl CheckupArgs {
             return Err(Failure::quarantined());
         }
         let not_here = || Failure::new(Code::KeyNotFound, format!("there is no wallet {wallet} on this node"));
-        let bytes = stored.ok_or_else(not_here)?;
+        let Some(bytes) = stored else {
+            return Err(crate::destruction::not_here(&self.storage, wallet, not_here()).await);
+        };
         let peers = Arc::clone(&self.peers);
         let decoded = self.pool.check(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
         let certificate = decoded

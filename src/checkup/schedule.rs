@@ -13,7 +13,7 @@ use crate::ids::WalletId;
 use crate::registry::View;
 use crate::storage::{Family, Listing, MAX_PAGE_RECORDS, Record};
 use crate::supervision::beside;
-use crate::wallet::{members, unverified_record};
+use crate::wallet::{is_tombstone, members, unverified_record};
 
 /// How often wallets that are due are looked for, at most.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_secs(60);
@@ -102,7 +102,7 @@ impl CheckupArgs {
             let listing = Listing { family: Family::Wallets, prefix: Vec::new(), after, limit: MAX_PAGE_RECORDS };
             let page = self.storage.list(listing).await.map_err(|error| error.code())?;
             after = page.records.last().filter(|_| page.more).map(|last| last.key.clone());
-            for record in page.records {
+            for record in page.records.into_iter().filter(|record| !is_tombstone(&record.key)) {
                 let Some(wallet) = self.first_of(view, &record) else { continue };
                 let last = self.storage.get(Family::Results, last_key(&wallet)).await.map_err(|error| error.code())?;
                 let last = last.and_then(|record| LastCheckup::decode(record.expose()).ok());

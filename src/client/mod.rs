@@ -36,13 +36,15 @@ use crate::ids::{ClusterId, Scheme, WalletId};
 use crate::keys::DerivationPath;
 use crate::nats::{self, Connection};
 use crate::wire::native::{
-    Answer, Checkup, DeriveQuery, DerivedKey, NodeStatus, Operation, Signed, Wallet, WalletQuery,
+    Answer, Checkup, DeriveQuery, DerivedKey, Destruction, NodeStatus, Operation, Signed, Wallet, WalletQuery,
 };
 
 pub use self::queue::{Results, WorkQueue};
 pub use crate::nats::{ConnectError, Credentials, Options, Tls};
 pub use crate::wire::mpcium::{ClientId, KeygenEvent, SigningEvent};
-pub use crate::wire::request::{KeygenRequest, RequestSigner as Signer, ReshareRequest, SignRequest, SigningFailed};
+pub use crate::wire::request::{
+    AuthorizerId, DestroyRequest, KeygenRequest, RequestSigner as Signer, ReshareRequest, SignRequest, SigningFailed,
+};
 
 /// How long an answer may take: longer than any deadline of a cluster with default settings.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -151,6 +153,22 @@ impl Client {
     /// See [`ClientError`].
     pub async fn checkup(&self, wallet: WalletId) -> Result<Checkup, ClientError> {
         self.ask(Operation::Checkup, encode(&WalletQuery { wallet_id: wallet })?).await
+    }
+
+    /// Has a wallet destroyed, for ever, on all nodes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn destroy(&self, request: &DestroyRequest) -> Result<Destruction, ClientError> {
+        self.ask(Operation::Destroy, request.bytes().to_vec()).await
+    }
+
+    /// Asks for the certificate of a wallet's destruction.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn certificate(&self, wallet: WalletId) -> Result<Destruction, ClientError> {
+        self.ask(Operation::Certificate, encode(&WalletQuery { wallet_id: wallet })?).await
     }
 
     /// Asks what a wallet is.

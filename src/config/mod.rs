@@ -15,6 +15,7 @@ mod backup;
 mod error;
 mod mpcium;
 mod nats;
+mod refresh;
 mod secrets;
 mod serving;
 mod settings;
@@ -34,7 +35,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::ids::{ClusterId, InvalidId, NodeName, Threshold};
 use crate::keys::ChainCode;
-use crate::policy::Policy;
+use crate::policy::{Policy, RefreshSchedule};
 use mpcium::Translation;
 use settings::Settings;
 
@@ -69,6 +70,8 @@ pub struct Config {
     pub on_peer_failure: OnPeerFailure,
     /// How old a wallet's last check-up may be before it is checked again unasked; `None`: it never is.
     pub checkup_every: Option<Duration>,
+    /// Which wallets are refreshed unasked, and how often.
+    pub refresh: RefreshSchedule,
     /// What unlocks the store.
     pub storage_key: StorageKeySource,
     /// Backups.
@@ -145,6 +148,8 @@ pub struct LinkConfig {
 pub struct PairingConfig {
     /// How long one may take.
     pub deadline: Duration,
+    /// How old one may become before it is replaced; `None`: as old as it gets.
+    pub refresh_every: Option<Duration>,
 }
 
 /// One kind of session.

@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub keygen: KeygenSettings,
     pub signing: SigningSettings,
     pub checkup: CheckupSettings,
+    pub refresh: RefreshSettings,
+    pub destroy: DestroySettings,
     pub storage: StorageSettings,
     pub backup: BackupSettings,
     pub policy: PolicySettings,
@@ -114,6 +116,7 @@ pub(super) struct LinkSettings {
 #[serde(deny_unknown_fields)]
 pub(super) struct PairingSettings {
     pub deadline_ms: u64,
+    pub refresh_days: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +140,32 @@ pub(super) struct SigningSettings {
 #[cfg_attr(test, derive(Debug))]
 #[serde(deny_unknown_fields)]
 pub(super) struct CheckupSettings {
+    pub every_hours: u32,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefreshSettings {
+    pub every_hours: u32,
+    #[serde(default)]
+    pub classes: Vec<ClassSettings>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct DestroySettings {
+    pub allowed: bool,
+    pub approvals: u8,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug))]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClassSettings {
+    #[serde(deserialize_with = "list_or_text")]
+    pub wallets: Vec<String>,
     pub every_hours: u32,
 }
 
@@ -291,7 +320,7 @@ impl Default for LinkSettings {
 
 impl Default for PairingSettings {
     fn default() -> Self {
-        Self { deadline_ms: 60_000 }
+        Self { deadline_ms: 60_000, refresh_days: 0 }
     }
 }
 

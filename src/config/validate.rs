@@ -1,6 +1,7 @@
 //! From plain values to checked types.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU8;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::backup::check_backup;
 use super::mpcium::Remainder;
+use super::refresh::check_refresh;
 use super::serving::{check_discovery, check_gateway, check_health};
-use super::settings::{KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
+use super::settings::{DestroySettings, KeySettings, LogLevel, PolicySettings, Settings, StorageSettings};
 use super::{
     ClusterConfig, Config, ConfigError, LinkConfig, LogConfig, NodeConfig, PairingConfig, ProcessConfig, SecretSource,
     SessionConfig, StorageKeySource, nats,
@@ -41,8 +43,22 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
             effective.extend([key, " = \"", MASK, "\"\n"]);
         }
     }
-    let Settings { node, cluster, link, pairing, keygen, signing, checkup, storage, policy, process, log, .. } =
-        settings;
+    let Settings {
+        node,
+        cluster,
+        link,
+        pairing,
+        keygen,
+        signing,
+        checkup,
+        refresh,
+        destroy,
+        storage,
+        policy,
+        process,
+        log,
+        ..
+    } = settings;
     let (nats, discovery, gateway, health, shutdown) =
         (settings.nats, settings.discovery, settings.gateway, settings.health, settings.shutdown);
     let keygen = session("keygen", keygen.deadline_ms, keygen.max_concurrent)?;
@@ -69,7 +85,13 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
             heartbeat_interval: milliseconds("link.heartbeat_interval_ms", link.heartbeat_interval_ms, 50..=60_000)?,
             heartbeat_misses: within("link.heartbeat_misses", link.heartbeat_misses, 1..=100)?,
         },
-        pairing: PairingConfig { deadline: milliseconds("pairing.deadline_ms", pairing.deadline_ms, DEADLINE_MS)? },
+        pairing: PairingConfig {
+            deadline: milliseconds("pairing.deadline_ms", pairing.deadline_ms, DEADLINE_MS)?,
+            refresh_every: match within("pairing.refresh_days", pairing.refresh_days, 0..=3_650)? {
+                0 => None,
+                days => Some(Duration::from_secs(u64::from(days) * 86_400)),
+            },
+        },
         keygen,
         signing,
         on_peer_failure,
@@ -79,7 +101,8 @@ pub(super) fn check(settings: Settings, mpcium: Remainder) -> Result<Config, Con
         },
         storage_key: storage_key(storage, mpcium.storage_passphrase.clone())?,
         backup: check_backup(settings.backup, mpcium.storage_passphrase)?,
-        policy: check_policy(policy)?,
+        refresh: check_refresh(&refresh)?,
+        policy: check_policy(policy, &destroy)?,
         nats: nats::check(nats, mpcium.nats_password)?,
         discovery: check_discovery(discovery)?,
         gateway: check_gateway(&gateway, &keygen, &signing)?,
@@ -160,7 +183,7 @@ fn storage_key(storage: StorageSettings, mpcium: Option<SecretSource>) -> Result
     }
 }
 
-fn check_policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
+fn check_policy(settings: PolicySettings, destroy: &DestroySettings) -> Result<Policy, ConfigError> {
     let initiator = public_key("policy.initiator", &settings.initiator)?;
     let authorizer_id = |key: &str, id: String| {
         AuthorizerId::try_from(id).map_err(|error| ConfigError::key(key, error.problem, "use the id in the requests"))
@@ -178,7 +201,11 @@ fn check_policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
         .into_iter()
         .map(|id| authorizer_id("policy.required_authorizers", id))
         .collect::<Result<BTreeSet<_>, ConfigError>>()?;
-    Policy::new(initiator)
+    let policy = match destruction(destroy, authorizers.len())? {
+        Some(approvals) => Policy::new(initiator).allow_destruction(approvals),
+        None => Policy::new(initiator),
+    };
+    policy
         .allow_legacy_path(settings.allow_legacy_path)
         .allow_minority_threshold(settings.allow_minority_threshold)
         .with_authorizers(authorizers, required)
@@ -186,6 +213,20 @@ fn check_policy(settings: PolicySettings) -> Result<Policy, ConfigError> {
             let fix = format!("add a section policy.authorizers.{} with its key", unknown.0);
             ConfigError::key("policy.required_authorizers", unknown.to_string(), fix)
         })
+}
+
+/// How many authorizers must approve the destruction of a wallet, where that is allowed at all.
+fn destruction(settings: &DestroySettings, authorizers: usize) -> Result<Option<NonZeroU8>, ConfigError> {
+    let wrong = |problem: &str, fix: &str| Err(ConfigError::key("destroy.approvals", problem, fix));
+    match (settings.allowed, NonZeroU8::new(settings.approvals)) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => wrong("it is set, and destroy.allowed is not true", "set both, or neither"),
+        (true, None) => wrong("it is not set, and destroy.allowed is true", "say how many authorizers must approve"),
+        (true, Some(approvals)) if usize::from(approvals.get()) > authorizers => {
+            wrong("it is more than there are authorizers", "add sections policy.authorizers.<id>, or lower it")
+        }
+        (true, approvals) => Ok(approvals),
+    }
 }
 
 fn public_key(section: &str, settings: &KeySettings) -> Result<RequestPublicKey, ConfigError> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::checkup::{CheckedUp, CheckupMsg};
+use crate::destruction::DestructionMsg;
 use crate::error::{Code, Failure};
 use crate::identity::PeerBook;
 use crate::ids::{ClusterId, NodeId, Scheme, Threshold, WalletId};
@@ -21,8 +22,8 @@ use crate::session::CryptoPool;
 use crate::signing::{Signed, SigningMsg};
 use crate::supervision::Address;
 use crate::transport::broker::Connection;
-use crate::wallet::WalletCertificate;
-use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
+use crate::wallet::{DestructionCertificate, WalletCertificate};
+use crate::wire::request::{DestroyRequest, KeygenRequest, ReshareRequest, SignRequest};
 
 /// What a request may take beyond its own deadline before its caller stops waiting.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
@@ -49,6 +50,8 @@ pub struct Desk {
     pub reshare: Address<ReshareMsg>,
     /// Check-ups.
     pub checkup: Address<CheckupMsg>,
+    /// Destructions of wallets.
+    pub destruction: Address<DestructionMsg>,
     /// The membership as this node sees it.
     pub views: watch::Receiver<Arc<View>>,
     /// The broker as the links reach it.
@@ -93,6 +96,20 @@ impl Desk {
             reply,
         })
         .await
+    }
+
+    /// Destroys a wallet.
+    pub(super) async fn destroy(&self, request: DestroyRequest) -> Result<Arc<DestructionCertificate>, Failure> {
+        let limit = self.reshare_deadline + GRACE;
+        let destroyed = ask(&self.destruction, limit, |reply| DestructionMsg::Destroy { request, reply }).await?;
+        Ok(destroyed.certificate)
+    }
+
+    /// The certificate of a wallet's destruction.
+    pub(super) async fn certificate(&self, wallet: WalletId) -> Result<Arc<DestructionCertificate>, Failure> {
+        let name = wallet.clone();
+        let found = ask(&self.destruction, GRACE, |reply| DestructionMsg::Certificate { wallet, reply }).await?;
+        found.ok_or_else(|| Failure::new(Code::KeyNotFound, format!("wallet {name} was not destroyed on this node")))
     }
 
     /// A request for which no work is done.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_nats::{Client, Message, Subscriber};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
@@ -22,12 +24,12 @@ use crate::keys::Signature;
 use crate::metrics::Kind;
 use crate::process;
 use crate::protocol::derivation::derive;
-use crate::wallet::WalletRecord;
+use crate::wallet::{DestructionCertificate, WalletRecord};
 use crate::wire::native::{
-    Answer, CheckedKey, CheckedMember, Checkup, DeriveQuery, DerivedKey, Key, MAX_ANSWER_BYTES, NodeStatus, Operation,
-    PeerReport, Signed, Wallet, WalletQuery,
+    Answer, CheckedKey, CheckedMember, Checkup, DeriveQuery, DerivedKey, Destruction, Key, MAX_ANSWER_BYTES,
+    NodeStatus, Operation, PeerReport, Signed, Wallet, WalletQuery,
 };
-use crate::wire::request::{KeygenRequest, RequestError, ReshareRequest, SignRequest};
+use crate::wire::request::{DestroyRequest, KeygenRequest, RequestError, ReshareRequest, SignRequest};
 
 /// What the subjects begin with on which clients take answers: `_INBOX.` and `_INBOX_<name>.` among them.
 const INBOX: &str = "_INBOX";
@@ -158,9 +160,9 @@ impl Rooms {
         Arc::clone(match operation {
             Operation::Keygen => &self.keygen,
             Operation::Sign => &self.sign,
-            Operation::Reshare => &self.reshare,
+            Operation::Reshare | Operation::Destroy => &self.reshare,
             Operation::Checkup => &self.checkup,
-            Operation::Wallet | Operation::Derive | Operation::Status => &self.query,
+            Operation::Certificate | Operation::Wallet | Operation::Derive | Operation::Status => &self.query,
         })
     }
 }
@@ -171,7 +173,12 @@ const fn kind(operation: Operation) -> Option<Kind> {
         Operation::Keygen => Some(Kind::Keygen),
         Operation::Sign => Some(Kind::Sign(None)),
         Operation::Reshare => Some(Kind::Reshare),
-        Operation::Checkup | Operation::Wallet | Operation::Derive | Operation::Status => None,
+        Operation::Checkup
+        | Operation::Destroy
+        | Operation::Certificate
+        | Operation::Wallet
+        | Operation::Derive
+        | Operation::Status => None,
     }
 }
 
@@ -203,6 +210,10 @@ async fn answer(desk: &Desk, relay: Option<&Relay>, operation: Operation, payloa
         }),
         Operation::Reshare => encode(reshare(desk, relay, payload).await),
         Operation::Checkup => encode(or_elsewhere(desk, relay, operation, payload, check_up(desk, payload)).await),
+        Operation::Destroy => encode(or_elsewhere(desk, relay, operation, payload, destroy(desk, payload)).await),
+        Operation::Certificate => {
+            encode(or_elsewhere(desk, relay, operation, payload, certificate(desk, payload)).await)
+        }
         Operation::Wallet => encode(or_elsewhere(desk, relay, operation, payload, wallet(desk, payload)).await),
         Operation::Derive => encode(or_elsewhere(desk, relay, operation, payload, derived(desk, payload)).await),
         Operation::Status => encode(Ok(status(desk))),
@@ -291,6 +302,26 @@ async fn check_up(desk: &Desk, payload: &[u8]) -> Result<Checkup, Failure> {
         members: key.members.into_iter().map(|(node_id, problem)| CheckedMember { node_id, problem }).collect(),
     });
     Ok(Checkup { wallet_id: checked.wallet, good, keys: keys.collect() })
+}
+
+async fn destroy(desk: &Desk, payload: &[u8]) -> Result<Destruction, Failure> {
+    let request = DestroyRequest::parse(payload).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    destruction_of(&*desk.destroy(request).await?)
+}
+
+async fn certificate(desk: &Desk, question: &[u8]) -> Result<Destruction, Failure> {
+    let WalletQuery { wallet_id } = parse(question)?;
+    destruction_of(&*desk.certificate(wallet_id).await?)
+}
+
+fn destruction_of(certificate: &DestructionCertificate) -> Result<Destruction, Failure> {
+    let encoded = certificate.encode().map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    Ok(Destruction {
+        wallet_id: certificate.record().wallet.clone(),
+        complete: certificate.is_complete(),
+        missing: certificate.missing().into_iter().collect(),
+        certificate: STANDARD.encode(encoded),
+    })
 }
 
 async fn wallet(desk: &Desk, question: &[u8]) -> Result<Wallet, Failure> {

@@ -135,7 +135,8 @@ fn limit(desk: &Desk, question: &Question<'_>) -> Duration {
             Operation::Sign => desk.signing_deadline,
             Operation::Keygen => desk.keygen_deadline,
             Operation::Reshare => desk.reshare_deadline * RESHARE_ATTEMPTS,
+            Operation::Destroy => desk.reshare_deadline,
             Operation::Checkup => desk.signing_deadline * CHECKUP_SESSIONS,
-            Operation::Wallet | Operation::Derive | Operation::Status => Duration::ZERO,
+            Operation::Certificate | Operation::Wallet | Operation::Derive | Operation::Status => Duration::ZERO,
         }
 }

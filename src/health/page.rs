@@ -15,12 +15,13 @@ use prometheus_client::registry::Registry;
 use super::sources::Actors;
 use crate::backup::BackupSnapshot;
 use crate::checkup::CheckupSnapshot;
+use crate::destruction::DestructionSnapshot;
 use crate::gateway::GatewaySnapshot;
 use crate::ids::NodeId;
 use crate::keygen::KeygenSnapshot;
 use crate::metrics::Recorder;
 use crate::pairing::PairingSnapshot;
-use crate::reshare::ReshareSnapshot;
+use crate::reshare::{RefreshAges, ReshareSnapshot};
 use crate::signing::SigningSnapshot;
 use crate::storage::StorageSnapshot;
 use crate::transport::TransportSnapshot;
@@ -104,7 +105,8 @@ fn peers(page: &mut Page<'_>, seen: &Seen) {
 }
 
 fn actors(page: &mut Page<'_>, seen: &Seen) {
-    let Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway, backup } = &seen.actors;
+    let Actors { storage, transport, pairing, keygen, signing, reshare, checkup, destruction, gateway, backup } =
+        &seen.actors;
     let answers = [
         ("storage", storage.is_some()),
         ("transport", transport.is_some()),
@@ -113,6 +115,7 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
         ("signing", signing.is_some()),
         ("reshare", reshare.is_some()),
         ("checkup", checkup.is_some()),
+        ("destruction", destruction.is_some()),
         ("gateway", gateway.is_some()),
         ("backup", backup.is_some()),
     ];
@@ -131,13 +134,22 @@ fn actors(page: &mut Page<'_>, seen: &Seen) {
     if let Some(transport) = transport {
         links(page, transport);
     }
-    if let Some(PairingSnapshot { epochs, banned, running }) = pairing {
+    if let Some(PairingSnapshot { epochs, former, oldest, banned, running }) = pairing {
         page.show("pairs", "Pair setups that this node holds", epochs.len());
+        page.show("pairs_former", "Peers with which a former setup is still in use beside the new one", former.len());
+        page.show("pair_oldest_age_seconds", "The age of the oldest pair setup", oldest.as_secs_f64());
         page.show("pairs_banned", "Peers that this node does not sign ECDSA with", banned.len());
         page.show("pair_setups_running", "Pair setups at work", running.len());
     }
     if let Some(checkup) = checkup {
         checkups(page, checkup);
+    }
+    if let Some(DestructionSnapshot { open, incomplete, destroyed, refused }) = destruction {
+        page.count("wallets_destroyed", "Wallets that were destroyed on this node", *destroyed);
+        page.show("destructions_open", "Destroyed wallets of which not everybody is known to know", open.len());
+        let help = "Those whose certificates are known to lack statements of members";
+        page.show("destructions_incomplete", help, incomplete.len());
+        page.count("destructions_refused", "Certificates of destruction of peers that were not taken", *refused);
     }
     if let Some(GatewaySnapshot { taken, answered, given_back }) = *gateway {
         let fates = [("taken", taken), ("answered", answered), ("given_back", given_back)];
@@ -217,6 +229,16 @@ fn sessions(
     }
     if let Some(reshare) = reshare {
         page.show("reshares_unsettled", "Wallets with a reshare that is not settled", reshare.unsettled.len());
+        let RefreshAges { wallets, due, waiting, undated, oldest } = reshare.ages;
+        page.show("refresh_wallets", "Wallets of this node that are refreshed unasked", wallets);
+        page.show("refresh_wallets_due", "Those whose shares are older than their schedule allows", due);
+        page.show("refresh_wallets_waiting", "Those that are due and wait for members or for pair setups", waiting);
+        page.show("refresh_wallets_undated", "Those with shares from before dates were kept", undated);
+        page.show("refresh_oldest_age_seconds", "The age of the oldest shares of one of them", oldest.as_secs_f64());
+        let outcomes =
+            [("done", reshare.refreshed), ("postponed", reshare.postponed), ("failed", reshare.failed_refreshes)];
+        let outcomes = outcomes.map(|(outcome, refreshes)| (one("outcome", outcome), refreshes));
+        page.count_each("refreshes", "Refreshes that this node began unasked, by how they went", outcomes);
         page.show("reshares_to_tell", "Wallets of which not everybody is known to know the latest", reshare.to_tell);
     }
     if let Some(signing) = signing {

@@ -6,6 +6,7 @@ use ractor::{Message, RpcReplyPort};
 
 use crate::backup::{BackupMsg, BackupSnapshot};
 use crate::checkup::{CheckupMsg, CheckupSnapshot};
+use crate::destruction::{DestructionMsg, DestructionSnapshot};
 use crate::gateway::{GatewayMsg, GatewaySnapshot};
 use crate::keygen::{KeygenMsg, KeygenSnapshot};
 use crate::node::Addresses;
@@ -29,13 +30,14 @@ pub(super) struct Actors {
     pub signing: Option<SigningSnapshot>,
     pub reshare: Option<ReshareSnapshot>,
     pub checkup: Option<CheckupSnapshot>,
+    pub destruction: Option<DestructionSnapshot>,
     pub gateway: Option<GatewaySnapshot>,
     pub backup: Option<BackupSnapshot>,
 }
 
 /// Asks all at once.
 pub(super) async fn observe(to: &Addresses) -> Actors {
-    let (storage, transport, pairing, keygen, signing, reshare, checkup, gateway, backup) = tokio::join!(
+    let (storage, transport, pairing, keygen, signing, reshare, checkup, destruction, gateway, backup) = tokio::join!(
         ask(&to.storage, |reply| StorageMsg::Snapshot { reply }),
         ask(&to.transport, TransportMsg::Snapshot),
         ask(&to.pairing, PairingMsg::Snapshot),
@@ -43,10 +45,11 @@ pub(super) async fn observe(to: &Addresses) -> Actors {
         ask(&to.signing, SigningMsg::Snapshot),
         ask(&to.reshare, ReshareMsg::Snapshot),
         ask(&to.checkup, CheckupMsg::Snapshot),
+        ask(&to.destruction, DestructionMsg::Snapshot),
         ask(&to.gateway, GatewayMsg::Snapshot),
         ask(&to.backup, BackupMsg::Snapshot),
     );
-    Actors { storage, transport, pairing, keygen, signing, reshare, checkup, gateway, backup }
+    Actors { storage, transport, pairing, keygen, signing, reshare, checkup, destruction, gateway, backup }
 }
 
 async fn ask<M: Message, T: Send + 'static>(

@@ -11,6 +11,7 @@ use super::quarantine::Quarantine;
 use super::run::{Phase, Run, answer};
 use super::settling::Unsettled;
 use super::work::{TaskDone, Work};
+use crate::destruction::WalletGone;
 use crate::error::{Code, Failure};
 use crate::ids::{SheetHash, WalletId};
 use crate::protocol::keygen::KeygenOutput;
@@ -58,6 +59,8 @@ pub enum KeygenMsg {
     View(Arc<View>),
     /// A wallet was reshared.
     Switched(Switched),
+    /// A wallet is destroyed.
+    Gone(WalletGone),
     /// The node's operator takes it on himself that a restored wallet is current.
     Release {
         /// The wallet.
@@ -86,6 +89,7 @@ heard_as!(KeygenMsg {
     PeerEvent => Link,
     Arc<View> => View,
     Switched => Switched,
+    WalletGone => Gone,
     SessionEnd<KeygenOutput> => Ended,
 });
 
@@ -184,6 +188,7 @@ impl Actor for KeygenActor {
             KeygenMsg::Link(event) => state.link(&myself, &event),
             KeygenMsg::View(view) => state.view = view,
             KeygenMsg::Switched(Switched(certificate)) => state.in_force(&myself, certificate.record()),
+            KeygenMsg::Gone(WalletGone(wallet)) => state.quarantine.forget(&wallet),
             KeygenMsg::Release { wallet, reply } => state.release(&myself, wallet, reply),
             KeygenMsg::Ended(end) => state.ended(&myself, end),
             KeygenMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
@@ -293,13 +298,15 @@ impl KeygenState {
                 }
                 self.sessions.route(session, from, body, credit);
             }
-            // The transport gives these to signing and to resharing.
+            // The transport gives these to others.
             PeerMessage::SigningQuery { .. }
             | PeerMessage::SigningReply { .. }
             | PeerMessage::ReshareQuery { .. }
             | PeerMessage::ReshareReply { .. }
             | PeerMessage::Reshared { .. }
-            | PeerMessage::KnowsReshared { .. } => {}
+            | PeerMessage::KnowsReshared { .. }
+            | PeerMessage::Destroyed { .. }
+            | PeerMessage::DestroyedQuery { .. } => {}
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::KeygenMsg;
 use crate::clock::Clock;
+use crate::destruction::is_destroyed;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{ClusterId, NodeId, SheetHash, Threshold, WalletId};
@@ -25,6 +26,7 @@ use crate::transport::TransportMsg;
 use crate::wallet::Pending;
 use crate::wallet::{
     RECORD_DOMAIN, WalletCertificate, WalletError, WalletRecord, certificate_key, orphan_key, pending_key, share_key,
+    tombstone_key,
 };
 use crate::wire::codec;
 use crate::wire::message::Service;
@@ -183,7 +185,12 @@ impl KeygenArgs {
     /// The certificate of a wallet, if it is active here.
     pub(super) async fn certificate(&self, wallet: &WalletId) -> Result<Option<Arc<WalletCertificate>>, Failure> {
         let stored = self.storage.get(Family::Wallets, certificate_key(wallet)).await;
-        let Some(bytes) = stored.map_err(|error| storage_failure(&error))? else { return Ok(None) };
+        let Some(bytes) = stored.map_err(|error| storage_failure(&error))? else {
+            return match is_destroyed(&self.storage, wallet).await.map_err(|error| storage_failure(&error))? {
+                true => Err(Failure::new(Code::WalletDestroyed, format!("wallet {wallet} was destroyed"))),
+                false => Ok(None),
+            };
+        };
         let peers = Arc::clone(&self.peers);
         let decoded = self.pool.run(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
         decoded.map_err(|_| internal())?.map(|certificate| Some(Arc::new(certificate))).map_err(|error| {
@@ -238,7 +245,9 @@ impl KeygenArgs {
             groups,
             &sheet.sheet.participants,
         );
-        let bytes = record.and_then(|record| record.encode()).map_err(|error| error.code())?;
+        let bytes = record
+            .and_then(|record| record.dealt_by(sheet.sheet.deadline_ms).encode())
+            .map_err(|error| error.code())?;
         let signature = self.identity.sign(RECORD_DOMAIN, &[&bytes]);
         let shares: Result<BTreeMap<_, _>, _> =
             output.shares.iter().map(|(&scheme, share)| Ok((scheme, share.to_secret_bytes()?))).collect();
@@ -246,6 +255,7 @@ impl KeygenArgs {
         let pending = Pending::new(sheet.hash, content, bytes, signature, &shares);
         let batch = Batch::new()
             .require_absent(Family::Wallets, certificate_key(wallet))
+            .require_absent(Family::Wallets, tombstone_key(wallet))
             .require_absent(Family::Shares, pending_key(wallet))
             .put(Family::Shares, pending_key(wallet), pending.encode().map_err(|_| Code::Internal)?);
         match self.storage.write(batch, Durability::Synced).await {
@@ -327,6 +337,7 @@ impl KeygenArgs {
         let content = codec::encode(&ContentRecord { content: pending.content }, 128).map_err(|_| Code::Internal)?;
         let mut batch = Batch::new()
             .require_absent(Family::Wallets, certificate_key(wallet))
+            .require_absent(Family::Wallets, tombstone_key(wallet))
             .require_present(Family::Shares, pending_key(wallet))
             .put(Family::Wallets, certificate_key(wallet), SecretBytes::from_vec(encoded))
             .put(Family::Results, content_key(wallet), SecretBytes::from_vec(content))
@@ -361,6 +372,7 @@ impl KeygenArgs {
         };
         let batch = Batch::new()
             .require_absent(Family::Wallets, certificate_key(wallet))
+            .require_absent(Family::Wallets, tombstone_key(wallet))
             .put(Family::Shares, orphan_key(wallet, pending.session), pending.encode().map_err(|_| Code::Internal)?)
             .delete(Family::Shares, pending_key(wallet));
         self.storage.write(batch, Durability::Synced).await.map_err(|error| error.code())

@@ -51,6 +51,12 @@ pub(super) struct StoredWallet {
 }
 
 impl Quarantine {
+    /// A wallet is destroyed: there is nothing to confirm.
+    pub fn forget(&mut self, wallet: &WalletId) {
+        self.waiting.remove(wallet);
+        self.wallets.remove(wallet);
+    }
+
     /// The wallets.
     pub fn wallets(&self) -> impl Iterator<Item = &WalletId> {
         self.wallets.keys()
@@ -320,8 +326,8 @@ impl KeygenArgs {
         for key in erased {
             lifted = lifted.delete(Family::Shares, key);
         }
-        if let Some(record) = record.filter(|_| is_to_clear) {
-            lifted = note_erased(lifted, &record);
+        if is_to_clear {
+            lifted = note_erased(lifted);
         }
         self.storage.write(lifted, Durability::Synced).await?;
         if is_to_clear {

@@ -12,6 +12,7 @@ use crate::admin::{AdminActor, AdminEndpoint, AdminMsg};
 use crate::backup::{BackupActor, BackupMsg, BackupSettings};
 use crate::checkup::{CheckupActor, CheckupMsg};
 use crate::clock::Clock;
+use crate::destruction::{DestructionActor, DestructionMsg};
 use crate::gateway::{GatewayActor, GatewayMsg, GatewaySettings};
 use crate::health::{Endpoint, HealthActor, HealthMsg};
 use crate::identity::{NodeIdentity, PeerBook};
@@ -102,6 +103,8 @@ pub struct Addresses {
     pub reshare: Address<ReshareMsg>,
     /// Check-ups.
     pub checkup: Address<CheckupMsg>,
+    /// Destructions of wallets.
+    pub destruction: Address<DestructionMsg>,
     /// The links.
     pub transport: Address<TransportMsg>,
     /// The clients, if any are served over a broker.
@@ -152,6 +155,8 @@ pub enum ChildName {
     Reshare,
     /// Check-ups.
     Checkup,
+    /// Destructions of wallets.
+    Destruction,
     /// The links.
     Transport,
     /// The clients.
@@ -188,6 +193,7 @@ pub struct NodeState {
     pub(super) signing: Child<SigningMsg>,
     pub(super) reshare: Child<ReshareMsg>,
     pub(super) checkup: Child<CheckupMsg>,
+    pub(super) destruction: Child<DestructionMsg>,
     pub(super) transport: Child<TransportMsg>,
     pub(super) gateway: Child<GatewayMsg>,
     health: Child<HealthMsg>,
@@ -232,6 +238,7 @@ impl Actor for NodeActor {
             signing: Child::new(addresses.signing.clone(), restarts, stuck_after),
             reshare: Child::new(addresses.reshare.clone(), restarts, stuck_after),
             checkup: Child::new(addresses.checkup.clone(), restarts, stuck_after),
+            destruction: Child::new(addresses.destruction.clone(), restarts, stuck_after),
             transport: Child::new(addresses.transport.clone(), restarts, stuck_after),
             gateway: Child::new(addresses.gateway.clone(), restarts, stuck_after),
             health: Child::new(addresses.health.clone(), endless, stuck_after),
@@ -329,6 +336,7 @@ impl NodeState {
             () if self.signing.is(cell) => ChildName::Signing,
             () if self.reshare.is(cell) => ChildName::Reshare,
             () if self.checkup.is(cell) => ChildName::Checkup,
+            () if self.destruction.is(cell) => ChildName::Destruction,
             () if self.transport.is(cell) => ChildName::Transport,
             () if self.gateway.is(cell) => ChildName::Gateway,
             () if self.health.is(cell) => ChildName::Health,
@@ -348,6 +356,7 @@ impl NodeState {
             (ChildName::Signing, self.signing.holds_thread()),
             (ChildName::Reshare, self.reshare.holds_thread()),
             (ChildName::Checkup, self.checkup.holds_thread()),
+            (ChildName::Destruction, self.destruction.holds_thread()),
             (ChildName::Transport, self.transport.holds_thread()),
             (ChildName::Gateway, self.gateway.holds_thread()),
             (ChildName::Health, self.health.holds_thread()),
@@ -367,6 +376,7 @@ impl NodeState {
             ChildName::Signing => (self.signing.join().await, self.signing.failed()),
             ChildName::Reshare => (self.reshare.join().await, self.reshare.failed()),
             ChildName::Checkup => (self.checkup.join().await, self.checkup.failed()),
+            ChildName::Destruction => (self.destruction.join().await, self.destruction.failed()),
             ChildName::Transport => (self.transport.join().await, self.transport.failed()),
             ChildName::Gateway => (self.gateway.join().await, self.gateway.failed()),
             ChildName::Health => (self.health.join().await, self.health.failed()),
@@ -417,6 +427,10 @@ impl NodeState {
             ChildName::Checkup => {
                 self.checkup.start(CheckupActor, self.checkup_args(), supervisor).await?;
                 self.show_view(&self.addresses.checkup).await;
+            }
+            ChildName::Destruction => {
+                self.destruction.start(DestructionActor, self.destruction_args(), supervisor).await?;
+                self.show_view(&self.addresses.destruction).await;
             }
             ChildName::Transport => {
                 self.transport.start(TransportActor, self.transport_args(), supervisor).await?;
@@ -477,13 +491,14 @@ impl NodeState {
         if self.args.gateway.is_some() && to.gateway.call(drain, GatewayMsg::Drain).await.is_err() {
             tracing::warn!("clients' requests were not answered in time; other nodes get them");
         }
-        let (signing, keygen, reshare, checkup) = tokio::join!(
+        let (signing, keygen, reshare, checkup, destruction) = tokio::join!(
             to.signing.call(drain, SigningMsg::Drain),
             to.keygen.call(drain, KeygenMsg::Drain),
             to.reshare.call(drain, ReshareMsg::Drain),
-            to.checkup.call(drain, CheckupMsg::Drain)
+            to.checkup.call(drain, CheckupMsg::Drain),
+            to.destruction.call(drain, DestructionMsg::Drain)
         );
-        if signing.is_err() || keygen.is_err() || reshare.is_err() || checkup.is_err() {
+        if signing.is_err() || keygen.is_err() || reshare.is_err() || checkup.is_err() || destruction.is_err() {
             tracing::warn!("running work did not end in time; it is aborted");
         }
         if to.registry.call(ASK, RegistryMsg::Resign).await.is_err() {
@@ -495,6 +510,7 @@ impl NodeState {
         self.keygen.stop(STOP).await;
         self.reshare.stop(STOP).await;
         self.checkup.stop(STOP).await;
+        self.destruction.stop(STOP).await;
         self.pairing.stop(STOP).await;
         self.transport.stop(STOP).await;
         self.registry.stop(STOP).await;

@@ -1,12 +1,13 @@
 //! What each child of the root is started with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::actor::{Backups, Gateway, NodeState};
 use crate::admin::AdminArgs;
 use crate::backup::BackupArgs;
 use crate::checkup::CheckupArgs;
+use crate::destruction::{DestructionArgs, WalletGone};
 use crate::gateway::{Desk, GatewayArgs};
 use crate::health::HealthArgs;
 use crate::ids::{Epoch, NodeId};
@@ -21,6 +22,8 @@ use crate::transport::{Services, TransportArgs};
 
 /// The most wallets of clients that are checked up at a time.
 const MAX_CHECKUPS: usize = 8;
+/// The most wallets that clients wait to have destroyed at a time.
+const MAX_DESTRUCTIONS: usize = 32;
 
 impl NodeState {
     fn storage_handle(&self) -> StorageHandle {
@@ -33,6 +36,7 @@ impl NodeState {
             Arc::new(self.addresses.signing.clone()),
             Arc::new(self.addresses.reshare.clone()),
             Arc::new(self.addresses.checkup.clone()),
+            Arc::new(self.addresses.destruction.clone()),
             Arc::clone(&self.views) as Arc<dyn Deliver<Arc<View>>>,
         ];
         RegistryArgs {
@@ -55,7 +59,8 @@ impl NodeState {
             pool: self.args.pool.clone(),
             clock: self.args.clock,
             deadline: self.args.settings.pair_setup_deadline,
-            registry: Arc::new(self.addresses.registry.clone()) as Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
+            refresh_every: self.args.settings.pair_refresh_every,
+            registry: Arc::new(self.addresses.registry.clone()) as Arc<dyn Deliver<BTreeMap<NodeId, BTreeSet<Epoch>>>>,
             users: vec![
                 Arc::new(self.addresses.signing.clone()) as Arc<dyn Deliver<Banned>>,
                 Arc::new(self.addresses.reshare.clone()),
@@ -113,6 +118,7 @@ impl NodeState {
             identity: Arc::clone(&self.args.identity),
             peers: Arc::clone(&self.args.peers),
             policy: Arc::clone(&self.args.policy),
+            refresh: Arc::new(settings.refresh.clone()),
             transport: self.addresses.transport.clone(),
             storage: self.storage_handle(),
             pairing: self.addresses.pairing.clone(),
@@ -148,6 +154,30 @@ impl NodeState {
         }
     }
 
+    pub(super) fn destruction_args(&self) -> DestructionArgs {
+        let (settings, to) = (&self.args.settings, &self.addresses);
+        DestructionArgs {
+            cluster: settings.cluster.clone(),
+            identity: Arc::clone(&self.args.identity),
+            peers: Arc::clone(&self.args.peers),
+            policy: Arc::clone(&self.args.policy),
+            transport: to.transport.clone(),
+            storage: self.storage_handle(),
+            users: vec![
+                Arc::new(to.signing.clone()) as Arc<dyn Deliver<WalletGone>>,
+                Arc::new(to.reshare.clone()),
+                Arc::new(to.checkup.clone()),
+                Arc::new(to.keygen.clone()),
+            ],
+            pool: self.args.pool.clone(),
+            clock: self.args.clock,
+            deadline: settings.reshare_deadline,
+            resolve_every: settings.resolve_every,
+            max_concurrent: MAX_DESTRUCTIONS,
+            myself: to.destruction.clone(),
+        }
+    }
+
     pub(super) fn transport_args(&self) -> TransportArgs {
         let (to, me) = (&self.addresses, self.args.identity.id());
         TransportArgs {
@@ -162,6 +192,7 @@ impl NodeState {
                 pairing: Arc::new(to.pairing.clone()),
                 reshare: Arc::new(to.reshare.clone()),
                 checkup: Arc::new(to.checkup.clone()),
+                destruction: Arc::new(to.destruction.clone()),
             },
             listeners: vec![
                 Arc::new(to.registry.clone()),
@@ -170,6 +201,7 @@ impl NodeState {
                 Arc::new(to.signing.clone()),
                 Arc::new(to.reshare.clone()),
                 Arc::new(to.checkup.clone()),
+                Arc::new(to.destruction.clone()),
             ],
             config: self.args.settings.link,
             forgery: self.args.forgery.clone(),
@@ -220,6 +252,7 @@ impl NodeState {
             signing: to.signing.clone(),
             reshare: to.reshare.clone(),
             checkup: to.checkup.clone(),
+            destruction: to.destruction.clone(),
             views: self.views.0.subscribe(),
             links: self.args.broker.connection(),
             pool: self.args.pool.clone(),

@@ -76,7 +76,7 @@ impl ChildName {
     /// What runs in a sealed node too: these hold nothing that came out of its store.
     pub(super) const ALWAYS: [Self; 2] = [Self::Health, Self::Admin];
     /// What works with the store. Whoever delivers comes after those it delivers to.
-    pub(super) const WITH_STORE: [Self; 10] = [
+    pub(super) const WITH_STORE: [Self; 11] = [
         Self::Storage,
         Self::Registry,
         Self::Pairing,
@@ -84,6 +84,7 @@ impl ChildName {
         Self::Signing,
         Self::Reshare,
         Self::Checkup,
+        Self::Destruction,
         Self::Transport,
         Self::Gateway,
         Self::Backup,
@@ -128,6 +129,7 @@ impl NodeState {
         self.keygen.stop(Duration::ZERO).await;
         self.reshare.stop(Duration::ZERO).await;
         self.checkup.stop(Duration::ZERO).await;
+        self.destruction.stop(Duration::ZERO).await;
         self.pairing.stop(Duration::ZERO).await;
         self.backup.stop(Duration::ZERO).await;
         self.gateway.stop(Duration::ZERO).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::{self, Config};
 use crate::ids::{ClusterId, Threshold};
 use crate::keys::ChainCode;
+use crate::policy::RefreshSchedule;
 use crate::signing::OnPeerFailure;
 use crate::supervision::{RestartLimit, STUCK_AFTER};
 use crate::transport::LinkConfig;
@@ -26,6 +27,10 @@ pub struct Settings {
     pub reshare_deadline: Duration,
     /// How old a wallet's last check-up may be before it is checked again unasked; `None`: it never is.
     pub checkup_every: Option<Duration>,
+    /// Which wallets are refreshed unasked, and how often.
+    pub refresh: RefreshSchedule,
+    /// How old a pair setup may become before another takes its place; `None`: as old as it gets.
+    pub pair_refresh_every: Option<Duration>,
     /// How long a pair setup may take.
     pub pair_setup_deadline: Duration,
     /// How often members are asked again about a pending share.
@@ -62,6 +67,8 @@ impl Settings {
             keygen_deadline: Duration::from_secs(30),
             reshare_deadline: Duration::from_secs(30),
             checkup_every: None,
+            refresh: RefreshSchedule::default(),
+            pair_refresh_every: None,
             pair_setup_deadline: Duration::from_secs(60),
             resolve_every: Duration::from_secs(2),
             lease_ttl: Duration::from_secs(6),
@@ -89,6 +96,8 @@ impl Settings {
             keygen_deadline: config.keygen.deadline,
             reshare_deadline: config.keygen.deadline,
             checkup_every: config.checkup_every,
+            refresh: config.refresh.clone(),
+            pair_refresh_every: config.pairing.refresh_every,
             pair_setup_deadline: config.pairing.deadline,
             lease_ttl: config.discovery.lease_ttl,
             drain: config.drain,
@@ -125,7 +134,9 @@ mod tests {
             .with("link.heartbeat_interval_ms", 301)
             .with("link.heartbeat_misses", 7)
             .with("checkup.every_hours", 3)
+            .with("refresh.every_hours", 5)
             .with("pairing.deadline_ms", 20_001)
+            .with("pairing.refresh_days", 2)
             .with("keygen.deadline_ms", 20_002)
             .with("keygen.max_concurrent", 5)
             .with("signing.deadline_ms", 20_003)
@@ -148,6 +159,8 @@ mod tests {
         ];
         assert_eq!(durations, [20_001, 20_002, 20_003, 20_004, 20_005].map(Duration::from_millis));
         assert_eq!(settings.checkup_every, Some(Duration::from_secs(3 * 3_600)));
+        assert_eq!(settings.refresh.shortest(), Some(Duration::from_secs(5 * 3_600)));
+        assert_eq!(settings.pair_refresh_every, Some(Duration::from_secs(2 * 86_400)));
         assert_eq!((settings.max_keygen, settings.max_signing), (5, 9));
         assert_eq!(settings.on_peer_failure, OnPeerFailure::Retry);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::time::Instant;
 
-use super::records::{BanRecord, all, key_of, node_of};
+use super::records::{BanRecord, all, erase_former, former_key, former_of, key_of, node_of};
 use super::setups::Stored;
 use super::{BanError, Banned, Bans, PairBook, PairUnavailable};
 use crate::clock::Clock;
@@ -38,6 +38,8 @@ pub enum PairingMsg {
     States {
         /// The peers.
         peers: BTreeSet<NodeId>,
+        /// The deadline of the session that is to use them, in milliseconds since the Unix epoch.
+        deadline_ms: u64,
         /// All their states, or the first that cannot be had.
         reply: RpcReplyPort<Result<BTreeMap<NodeId, Arc<PairState>>, PairUnavailable>>,
     },
@@ -82,6 +84,10 @@ heard_as!(PairingMsg {
 pub struct PairingSnapshot {
     /// The epochs this node holds, by peer.
     pub epochs: BTreeMap<NodeId, Epoch>,
+    /// The peers with which a former setup is still in use.
+    pub former: BTreeSet<NodeId>,
+    /// The age of the oldest setup; zero without any.
+    pub oldest: Duration,
     /// The banned peers.
     pub banned: BTreeSet<NodeId>,
     /// The setups that run.
@@ -107,8 +113,10 @@ pub struct PairingArgs {
     pub clock: Clock,
     /// How long a setup may take.
     pub deadline: Duration,
+    /// How old a setup may become before another takes its place; `None`: as old as it gets.
+    pub refresh_every: Option<Duration>,
     /// Who hears of every change of the epochs that this node holds.
-    pub registry: Arc<dyn Deliver<BTreeMap<NodeId, Epoch>>>,
+    pub registry: Arc<dyn Deliver<BTreeMap<NodeId, BTreeSet<Epoch>>>>,
     /// Who hears of every ban at once.
     pub users: Vec<Arc<dyn Deliver<Banned>>>,
     /// The address of this actor, for its sessions.
@@ -155,7 +163,9 @@ impl Actor for PairingActor {
     ) -> Result<PairingState, ActorProcessingErr> {
         let mut book = PairBook::new(args.identity.id(), args.peers.ids());
         for Record { key, value } in all(&args.storage, Family::Pairs).await? {
-            match (node_of(&key), wiped_after_engine(|| PairState::from_secret_bytes(value.expose()))) {
+            let former = former_of(&key);
+            match (former.or(node_of(&key)), wiped_after_engine(|| PairState::from_secret_bytes(value.expose()))) {
+                (Some(peer), Ok(state)) if former.is_some() => book.restore_former(peer, state),
                 (Some(peer), Ok(state)) => book.restore(peer, state),
                 // A setup that cannot be read is as good as none: a new one follows.
                 _ => tracing::error!(key = %hex::encode(&key), "a stored pair setup does not decode"),
@@ -181,13 +191,14 @@ impl Actor for PairingActor {
             PairingMsg::Link(event) => {
                 state.link(event);
                 state.propose_due(&myself).await;
+                state.retire_replaced();
             }
             PairingMsg::Ended(end) => state.ended(&myself, end),
-            PairingMsg::Stored(Stored { peer, state: stored }) => {
+            PairingMsg::Stored(Stored { peer, state: stored, kept }) => {
                 match stored {
                     Ok(pair) => {
                         tracing::info!(%peer, epoch = %pair.epoch(), "pair setup stored");
-                        state.book.hold(peer, pair, Instant::now());
+                        state.book.hold(peer, pair, kept, Instant::now());
                     }
                     Err(code) => {
                         tracing::error!(%peer, %code, "failed to store a pair setup");
@@ -196,9 +207,9 @@ impl Actor for PairingActor {
                 }
                 state.announce();
             }
-            PairingMsg::States { peers, reply } => {
+            PairingMsg::States { peers, deadline_ms, reply } => {
                 // Whoever asked may have gone.
-                let _ = reply.send(state.book.states(&peers));
+                let _ = reply.send(state.book.states(&peers, deadline_ms));
             }
             PairingMsg::Ban { peer, session, reply } => {
                 let stored = state.ban(peer, session).await;
@@ -219,8 +230,12 @@ impl Actor for PairingActor {
             }
             PairingMsg::Announce => state.announce(),
             PairingMsg::Snapshot(reply) => {
+                let epochs = state.book.epochs();
+                let oldest = epochs.values().min().map(|epoch| state.args.clock.now_ms().saturating_sub(epoch.0));
                 let _ = reply.send(PairingSnapshot {
-                    epochs: state.book.epochs(),
+                    epochs,
+                    former: state.book.with_former(),
+                    oldest: Duration::from_millis(oldest.unwrap_or_default()),
                     banned: state.book.banned(),
                     running: state.sessions.running(),
                 });
@@ -253,14 +268,34 @@ impl PairingState {
             PeerEvent::Up { .. } => {}
             PeerEvent::Readiness { peer, readiness, .. } => {
                 let me = self.args.identity.id();
-                let epoch = readiness.pairs.iter().find(|(node, _)| *node == me).map(|&(_, epoch)| epoch);
-                self.book.announced(peer, readiness.serving, epoch);
+                let epochs = readiness.pairs.iter().filter(|(node, _)| *node == me).map(|&(_, epoch)| epoch).collect();
+                self.book.announced(peer, readiness.serving, epochs);
             }
             PeerEvent::Down { peer, .. } => {
                 self.book.lost(peer);
                 self.sessions.peer_down(peer);
             }
         }
+    }
+
+    /// Erases former setups once the new ones are in force on both sides.
+    fn retire_replaced(&mut self) {
+        let replaced = self.book.replaced(self.args.clock.now_ms());
+        if replaced.is_empty() {
+            return;
+        }
+        for peer in replaced {
+            self.book.retire(peer);
+            let storage = self.args.storage.clone();
+            tokio::spawn(async move {
+                match erase_former(&storage, peer).await {
+                    Ok(()) => tracing::info!(%peer, "a former pair setup is erased"),
+                    // The next life finds it, and erases it.
+                    Err(error) => tracing::warn!(%peer, %error, "failed to erase a former pair setup"),
+                }
+            });
+        }
+        self.announce();
     }
 
     async fn ban(&mut self, peer: NodeId, session: SheetHash) -> Result<(), BanError> {
@@ -275,7 +310,10 @@ impl PairingState {
         tracing::error!(%peer, %session, "pair banned from ECDSA");
         let record = BanRecord { session, at_ms: self.args.clock.now_ms() };
         let record = SecretBytes::from_vec(record.encode().map_err(|_| BanError::Storage)?);
-        let batch = Batch::new().put(Family::Bans, key_of(peer), record).delete(Family::Pairs, key_of(peer));
+        let batch = Batch::new()
+            .put(Family::Bans, key_of(peer), record)
+            .delete(Family::Pairs, key_of(peer))
+            .delete(Family::Pairs, former_key(peer));
         let batch = if sabotage::has(Flaw::ForgetsBans) { Batch::new() } else { batch };
         let stored = self.args.storage.write(batch, Durability::Synced).await.map_err(|_| BanError::Storage);
         self.announce();
@@ -291,8 +329,10 @@ impl PairingState {
 
     /// Tells the registry and the peers which epochs this node holds.
     fn announce(&self) {
-        let epochs = self.book.epochs();
-        let readiness = Readiness { serving: self.serving, pairs: epochs.iter().map(|(&p, &e)| (p, e)).collect() };
+        let epochs = self.book.held();
+        // The latest epoch of a pair comes last.
+        let pairs = epochs.iter().flat_map(|(&peer, epochs)| epochs.iter().map(move |&epoch| (peer, epoch))).collect();
+        let readiness = Readiness { serving: self.serving, pairs };
         // An actor between two lives asks for an announcement when it is back.
         let _ = self.args.transport.cast(TransportMsg::SetReadiness(readiness));
         let _ = self.args.registry.deliver(epochs);

@@ -4,12 +4,18 @@
 //! memory and in the store, and keeps the bans. A pair is *current* when both sides hold the same epoch durably: each
 //! side announces an epoch only after it has stored it, so an announcement is the proof.
 //!
+//! Where the operator wants it, setups are renewed when they are old. The former one stays beside the new one until that is
+//! in force: sessions whose deadline is before then use the former one, on both sides, and later ones the new one. Once the
+//! other side has announced the new one too and no session can use the former one any more, it is erased.
+//!
 //! A banned pair is never used and never set up again until an operator lifts the ban, which runs a new setup.
 
 mod actor;
 mod book;
 mod records;
 mod setups;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{PairingActor, PairingArgs, PairingMsg, PairingSnapshot};
 pub use book::{PairBook, PairUnavailable};
@@ -43,8 +49,8 @@ pub(crate) async fn pair_states(
     me: NodeId,
     within: Duration,
 ) -> Result<BTreeMap<PartyIndex, Arc<PairState>>, Code> {
-    let peers = sheet.others(me).collect();
-    let states = pairing.call(within, |reply| PairingMsg::States { peers, reply }).await;
+    let (peers, deadline_ms) = (sheet.others(me).collect(), sheet.sheet.deadline_ms);
+    let states = pairing.call(within, |reply| PairingMsg::States { peers, deadline_ms, reply }).await;
     let states = states.map_err(|_| Code::Internal)?.map_err(|error| error.code())?;
     Ok(states.into_iter().filter_map(|(node, state)| Some((sheet.sheet.index_of(node)?, state))).collect())
 }

@@ -24,6 +24,8 @@ pub struct Stored {
     pub peer: NodeId,
     /// Its state, if it is durable.
     pub state: Result<PairState, Code>,
+    /// The one before, if it stays in use until the new one is in force on both sides.
+    pub kept: Option<Arc<PairState>>,
 }
 
 impl PairingState {
@@ -82,7 +84,15 @@ impl PairingState {
         if !self.serving {
             return;
         }
-        for peer in self.book.due(Instant::now()) {
+        let (now, now_ms) = (Instant::now(), self.args.clock.now_ms());
+        let mut due = self.book.due(now);
+        if due.is_empty()
+            && let Some(aged) = self.args.refresh_every.and_then(|every| self.book.aged(now, now_ms, every))
+        {
+            tracing::info!(peer = %aged, "a pair setup has the age at which it is renewed");
+            due.push(aged);
+        }
+        for peer in due {
             match self.proposal(peer) {
                 Ok(context) => {
                     self.sessions.post().send(peer, context.hash, context.proposal());
@@ -139,10 +149,10 @@ impl PairingState {
         let Some(peer) = self.with.remove(&end.session) else { return };
         match end.outcome {
             Outcome::Done(pair) => {
-                let storage = self.args.storage.clone();
+                let (storage, kept) = (self.args.storage.clone(), self.book.kept(peer));
                 beside(myself, async move {
-                    let state = store(&storage, peer, &pair).await.map(|()| pair);
-                    Stored { peer, state }
+                    let state = store(&storage, peer, &pair, kept.as_deref()).await.map(|()| pair);
+                    Stored { peer, state, kept }
                 });
             }
             Outcome::Aborted(aborted) => {

@@ -8,16 +8,20 @@
 //! only and never changes while a node runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU8;
 
 use crate::error::Code;
 use crate::identity::RequestPublicKey;
 use crate::ids::Threshold;
 use crate::wire::request::{
-    Authorization, AuthorizerId, Coverage, JsonForm, KeygenRequest, ReshareRequest, SignRequest,
+    Authorization, AuthorizerId, Coverage, DestroyRequest, JsonForm, KeygenRequest, ReshareRequest, SignRequest,
 };
 
+mod refresh;
 #[cfg(test)]
 mod tests;
+
+pub use refresh::{InvalidPattern, RefreshSchedule, WalletClass, WalletPattern};
 
 /// The rules of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct Policy {
     required: BTreeSet<AuthorizerId>,
     legacy_path: bool,
     minority_threshold: bool,
+    /// How many must approve the destruction of a wallet; without it, none is destroyed.
+    destruction: Option<NonZeroU8>,
 }
 
 /// Why a request is not allowed.
@@ -47,6 +53,17 @@ pub enum PolicyError {
     /// An approval does not verify, or comes from nobody who may approve.
     #[error("the approval of authorizer {0} does not verify")]
     ApprovalInvalid(AuthorizerId),
+    /// Wallets are not destroyed in this cluster.
+    #[error("policy does not allow wallets to be destroyed")]
+    DestructionNotAllowed,
+    /// Fewer approve than policy requires for this.
+    #[error("{given} of {needed} approvals are there that policy requires")]
+    TooFewApprovals {
+        /// How many there are.
+        given: usize,
+        /// How many there must be.
+        needed: u8,
+    },
     /// Two disjoint groups could sign.
     #[error("a threshold of {0} lets two groups sign without a common member: raise it, or allow minority thresholds")]
     MinorityThreshold(Threshold),
@@ -58,7 +75,8 @@ impl PolicyError {
     pub const fn code(&self) -> Code {
         match self {
             Self::InitiatorSignature | Self::PathNotCovered => Code::InvalidInitiatorSignature,
-            Self::ApprovalMissing(_) => Code::MissingAuthorizerSignature,
+            Self::ApprovalMissing(_) | Self::TooFewApprovals { .. } => Code::MissingAuthorizerSignature,
+            Self::DestructionNotAllowed => Code::DestructionNotAllowed,
             Self::ApprovalInvalid(_) => Code::InvalidAuthorizerSignature,
             Self::MinorityThreshold(_) => Code::MsgValidation,
         }
@@ -80,6 +98,7 @@ impl Policy {
             required: BTreeSet::new(),
             legacy_path: false,
             minority_threshold: false,
+            destruction: None,
         }
     }
 
@@ -113,6 +132,34 @@ impl Policy {
     pub const fn allow_minority_threshold(mut self, allowed: bool) -> Self {
         self.minority_threshold = allowed;
         self
+    }
+
+    /// Has wallets destroyed for requests that so many authorizers approve, whoever else must approve every request. Without
+    /// authorizers none ever is.
+    #[must_use]
+    pub const fn allow_destruction(mut self, approvals: NonZeroU8) -> Self {
+        self.destruction = Some(approvals);
+        self
+    }
+
+    /// Whether the request to destroy a wallet is authorised. That must have been allowed in so many words.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check_destroy(&self, request: &DestroyRequest) -> Result<(), PolicyError> {
+        let needed = self.destruction.ok_or(PolicyError::DestructionNotAllowed)?.get();
+        let forms = JsonForm::ALL.map(|form| request.signed_bytes(form));
+        let authorization = request.authorization();
+        if !self.initiator_signed(&forms, authorization) {
+            return Err(PolicyError::InitiatorSignature);
+        }
+        self.check_approvals(&forms, authorization)?;
+        // Where there are no authorizers, nobody has looked at what claims to be an approval.
+        let given = if self.authorizers.is_empty() { 0 } else { authorization.approvals.len() };
+        if given < usize::from(needed) {
+            return Err(PolicyError::TooFewApprovals { given, needed });
+        }
+        Ok(())
     }
 
     /// Whether the request to make a wallet is authorised.

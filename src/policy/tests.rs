@@ -187,3 +187,47 @@ fn check_reshare__should_need_the_initiator_the_approvals_and_a_majority() {
     let missing = Err(PolicyError::ApprovalMissing(id("a")));
     assert_eq!(approving.check_reshare(&request(2, 3, false, &initiator)), missing);
 }
+
+#[test]
+fn check_destroy__should_allow_only_what_is_configured_and_approved_by_enough() {
+    use crate::keys::PublicKey;
+    use crate::wire::request::DestroyRequest;
+    let (initiator, stranger) = (key(Algorithm::Ed25519), key(Algorithm::Ed25519));
+    let (alice, bob) = (key(Algorithm::Ed25519), key(Algorithm::P256));
+    let keys = [PublicKey::new(Scheme::Ed25519, &[7; 32]).unwrap()];
+    let request = |signer: &RequestKey, approvals: Approvals<'_>| {
+        let builder = DestroyRequest::builder(wallet(), &keys);
+        let approved = approvals.iter().fold(builder, |request, (name, key)| request.approved_by(id(name), *key));
+        approved.sign_with(signer).unwrap()
+    };
+    let both = || BTreeMap::from([(id("alice"), alice.public()), (id("bob"), bob.public())]);
+    let plain = Policy::new(initiator.public());
+    let with = |needed: u8, required: &[&str]| {
+        let required = required.iter().map(|name| id(name)).collect();
+        let policy = Policy::new(initiator.public()).with_authorizers(both(), required).unwrap();
+        policy.allow_destruction(needed.try_into().unwrap())
+    };
+    let approved_by_both: Approvals<'_> = &[("alice", &alice), ("bob", &bob)];
+    let too_few = |given, needed| Err(PolicyError::TooFewApprovals { given, needed });
+    for (policy, request, expected) in [
+        // Never by default, however many approve.
+        (plain.clone(), request(&initiator, approved_by_both), Err(PolicyError::DestructionNotAllowed)),
+        (
+            Policy::new(initiator.public()).with_authorizers(both(), [id("alice")].into()).unwrap(),
+            request(&initiator, approved_by_both),
+            Err(PolicyError::DestructionNotAllowed),
+        ),
+        // Approvals that nobody can check are none.
+        (plain.allow_destruction(1.try_into().unwrap()), request(&initiator, approved_by_both), too_few(0, 1)),
+        (with(1, &[]), request(&initiator, &[]), too_few(0, 1)),
+        (with(1, &[]), request(&initiator, &[("bob", &bob)]), Ok(())),
+        (with(2, &[]), request(&initiator, &[("bob", &bob)]), too_few(1, 2)),
+        (with(2, &[]), request(&initiator, approved_by_both), Ok(())),
+        (with(1, &["alice"]), request(&initiator, &[("bob", &bob)]), Err(PolicyError::ApprovalMissing(id("alice")))),
+        (with(1, &[]), request(&initiator, &[("bob", &alice)]), Err(PolicyError::ApprovalInvalid(id("bob")))),
+        (with(1, &[]), request(&initiator, &[("eve", &stranger)]), Err(PolicyError::ApprovalInvalid(id("eve")))),
+        (with(1, &[]), request(&stranger, approved_by_both), Err(PolicyError::InitiatorSignature)),
+    ] {
+        assert_eq!(policy.check_destroy(&request), expected);
+    }
+}

@@ -1,6 +1,6 @@
 //! The registry actor: gathers what is known of the peers and publishes the view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub enum RegistryMsg {
     /// A link changed, or a peer's readiness did.
     Peer(PeerEvent),
     /// The pair setups that this node holds, all of them, by peer.
-    Pairs(BTreeMap<NodeId, Epoch>),
+    Pairs(BTreeMap<NodeId, BTreeSet<Epoch>>),
     /// A lease changed.
     Lease(LeaseEvent),
     /// The connection to the broker changed.
@@ -44,8 +44,8 @@ impl From<PeerEvent> for RegistryMsg {
     }
 }
 
-impl From<BTreeMap<NodeId, Epoch>> for RegistryMsg {
-    fn from(pairs: BTreeMap<NodeId, Epoch>) -> Self {
+impl From<BTreeMap<NodeId, BTreeSet<Epoch>>> for RegistryMsg {
+    fn from(pairs: BTreeMap<NodeId, BTreeSet<Epoch>>) -> Self {
         Self::Pairs(pairs)
     }
 }
@@ -116,7 +116,7 @@ impl Actor for RegistryActor {
             RegistryMsg::Peer(event) => state.change(|view| apply(view, event)),
             RegistryMsg::Pairs(pairs) => state.change(|view| {
                 for (peer, status) in &mut view.peers {
-                    status.own_epoch = pairs.get(peer).copied();
+                    status.own_epochs = pairs.get(peer).cloned().unwrap_or_default();
                 }
             }),
             RegistryMsg::Lease(event) => {
@@ -196,7 +196,10 @@ fn apply(view: &mut View, event: PeerEvent) {
                 // Only a link that is up reports this: a registry that has just started learns of it here.
                 status.linked = true;
                 status.serving = readiness.serving;
-                status.announced = readiness.pairs.into_iter().collect();
+                status.announced.clear();
+                for (with, epoch) in readiness.pairs {
+                    status.announced.entry(with).or_default().insert(epoch);
+                }
                 status.rtt = Some(rtt);
             }
         }

@@ -111,12 +111,13 @@ mod tests {
         };
         let peers = (2..=n)
             .map(|i| {
-                let announced: BTreeMap<_, _> = (1..=n).filter_map(|j| Some((node(j), epoch(i, j)?))).collect();
+                let announced: BTreeMap<_, _> =
+                    (1..=n).filter_map(|j| Some((node(j), [epoch(i, j)?].into()))).collect();
                 let status = PeerStatus {
                     leased: true,
                     linked: true,
                     serving: true,
-                    own_epoch: epoch(1, i),
+                    own_epochs: epoch(1, i).into_iter().collect(),
                     announced,
                     rtt: None,
                 };

@@ -17,10 +17,10 @@ pub struct PeerStatus {
     pub linked: bool,
     /// It says that it takes part in sessions.
     pub serving: bool,
-    /// The epoch of the pair setup that this node holds with it.
-    pub own_epoch: Option<Epoch>,
+    /// The epochs of the pair setups that this node holds with it: two while one takes the place of the other.
+    pub own_epochs: BTreeSet<Epoch>,
     /// The epochs that it says it holds, by peer.
-    pub announced: BTreeMap<NodeId, Epoch>,
+    pub announced: BTreeMap<NodeId, BTreeSet<Epoch>>,
     /// The last round trip on the link.
     pub rtt: Option<Duration>,
 }
@@ -63,15 +63,16 @@ impl View {
     /// Whether `a` and `b` can run `scheme` together, as far as this node is told.
     #[must_use]
     pub fn can_run(&self, scheme: Scheme, a: NodeId, b: NodeId) -> bool {
-        scheme != Scheme::Ecdsa || a == b || self.epoch(a, b).is_some_and(|epoch| self.epoch(b, a) == Some(epoch))
+        let common = |(of_a, of_b): (&BTreeSet<Epoch>, &BTreeSet<Epoch>)| !of_a.is_disjoint(of_b);
+        scheme != Scheme::Ecdsa || a == b || self.epochs(a, b).zip(self.epochs(b, a)).is_some_and(common)
     }
 
-    /// The epoch that `holder` holds with `peer`.
-    fn epoch(&self, holder: NodeId, peer: NodeId) -> Option<Epoch> {
+    /// The epochs that `holder` holds with `peer`.
+    fn epochs(&self, holder: NodeId, peer: NodeId) -> Option<&BTreeSet<Epoch>> {
         if holder == self.me {
-            self.peers.get(&peer)?.own_epoch
+            self.peers.get(&peer).map(|status| &status.own_epochs)
         } else {
-            self.peers.get(&holder)?.announced.get(&peer).copied()
+            self.peers.get(&holder)?.announced.get(&peer)
         }
     }
 

@@ -7,10 +7,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 
 use super::args::ReshareArgs;
 use super::proving::Proving;
+use super::refreshing::{RefreshAges, Refreshes};
 use super::run::{Cause, Phase, Run, Waiter, answer};
 use super::settling::Unsettled;
 use super::telling::Notices;
 use super::work::{TaskDone, Work};
+use crate::destruction::WalletGone;
 use crate::error::{Code, Failure};
 use crate::ids::{SheetHash, WalletId};
 use crate::keys::Signature;
@@ -43,12 +45,16 @@ pub enum ReshareMsg {
     View(Arc<View>),
     /// The pair with a peer must not be used any more.
     Banned(Banned),
+    /// A wallet is destroyed.
+    Gone(WalletGone),
     /// A session that dealt keys ended.
     Dealt(SessionEnd<ReshareOutput>),
     /// A session that proved a key ended.
     Proved(SessionEnd<Signature>),
     /// A task is through with its work.
     Task(TaskDone),
+    /// Time to look for wallets that are to be refreshed unasked.
+    LookForDue,
     /// Takes no more requests; answers when none is at work any more.
     Drain(RpcReplyPort<()>),
     /// Asks for what can be observed.
@@ -63,6 +69,7 @@ heard_as!(ReshareMsg {
     PeerEvent => Link,
     Arc<View> => View,
     Banned => Banned,
+    WalletGone => Gone,
     SessionEnd<ReshareOutput> => Dealt,
     SessionEnd<Signature> => Proved,
 });
@@ -84,6 +91,14 @@ pub struct ReshareSnapshot {
     pub to_tell: usize,
     /// Whether deleted shares may still be in the store's files.
     pub purging: bool,
+    /// The wallets that are refreshed unasked.
+    pub ages: RefreshAges,
+    /// Refreshes that this node began unasked and that were done, since it started.
+    pub refreshed: u64,
+    /// Those that were put off, because somebody was away or busy.
+    pub postponed: u64,
+    /// Those that failed.
+    pub failed_refreshes: u64,
     /// Wallets whose reshare took effect on this node since it started.
     pub reshared: u64,
     /// Reshares that were pending here and were given up.
@@ -106,6 +121,7 @@ pub struct ReshareState {
     pub(super) proving: BTreeMap<WalletId, Proving>,
     pub(super) unsettled: BTreeMap<WalletId, Unsettled>,
     pub(super) notices: Notices,
+    pub(super) refreshes: Refreshes,
     pub(super) looking: bool,
     pub(super) purging: bool,
     pub(super) purge_again: bool,
@@ -144,6 +160,7 @@ impl Actor for ReshareActor {
             proving: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             notices: Notices::default(),
+            refreshes: Refreshes::default(),
             looking: false,
             purging: false,
             purge_again: false,
@@ -161,6 +178,7 @@ impl Actor for ReshareActor {
         state.load_notices().await?;
         state.look_later(&myself);
         state.purge(&myself);
+        state.look_for_due(&myself);
         Ok(state)
     }
 
@@ -179,10 +197,15 @@ impl Actor for ReshareActor {
                 // Of the proofs, only those of ECDSA keys need the pair; the others can be had again.
                 state.proofs.cancel(Code::PairBanned, |sheet| sheet.index_of(peer).is_some());
             }
+            ReshareMsg::Gone(WalletGone(wallet)) => state.gone(&myself, &wallet),
             ReshareMsg::Dealt(end) => state.dealt(&myself, end),
             ReshareMsg::Proved(end) => state.proved(&myself, end),
             ReshareMsg::Task(TaskDone(work)) => state.work(&myself, work).await,
-            ReshareMsg::Drain(reply) => state.intake.drain(reply),
+            ReshareMsg::LookForDue => state.look_now(&myself),
+            ReshareMsg::Drain(reply) => {
+                state.refreshes.stop();
+                state.intake.drain(reply);
+            }
             ReshareMsg::Snapshot(reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(state.snapshot());
@@ -220,6 +243,10 @@ impl ReshareState {
             unsettled: self.unsettled.keys().cloned().collect(),
             to_tell: self.notices.len(),
             purging: self.purging,
+            ages: self.refreshes.ages,
+            refreshed: self.refreshes.done,
+            postponed: self.refreshes.postponed,
+            failed_refreshes: self.refreshes.failed,
             reshared: self.reshared,
             rolled_back: self.rolled_back,
             aborted: self.aborted,
@@ -292,8 +319,21 @@ impl ReshareState {
             PeerMessage::KeygenQuery { .. }
             | PeerMessage::KeygenReply { .. }
             | PeerMessage::SigningQuery { .. }
-            | PeerMessage::SigningReply { .. } => {}
+            | PeerMessage::SigningReply { .. }
+            | PeerMessage::Destroyed { .. }
+            | PeerMessage::DestroyedQuery { .. } => {}
         }
+    }
+
+    /// A wallet is destroyed: there is nothing left to deal, to settle or to tell, but shares to get out of the files.
+    fn gone(&mut self, myself: &ActorRef<ReshareMsg>, wallet: &WalletId) {
+        self.stop_proving(wallet, Code::WalletDestroyed);
+        if let Some(session) = self.runs.get(wallet).map(|run| run.sheet.hash) {
+            self.fail(myself, session, (Code::WalletDestroyed, BTreeSet::new()));
+        }
+        self.unsettled.remove(wallet);
+        self.notices.remove(wallet);
+        self.purge(myself);
     }
 
     /// A link is lost: its sessions abort, and so does the gathering of signatures.
@@ -375,6 +415,8 @@ impl ReshareState {
                 self.look_later(myself);
             }
             Work::Purged(result) => self.purged(myself, result),
+            Work::DueRefreshes(found) => self.found_due(myself, found),
+            Work::Refreshed { wallet, result } => self.refreshed(myself, wallet, result),
         }
     }
 

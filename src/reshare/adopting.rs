@@ -14,7 +14,7 @@ use crate::secret::SecretBytes;
 use crate::storage::{Batch, Durability, Family, Listing, StorageError};
 use crate::wallet::{
     Pending, RECORD_DOMAIN, WalletCertificate, WalletRecord, certificate_key, members, orphan_key, orphans_of,
-    quarantine_key, resharing_key, share_key,
+    quarantine_key, resharing_key, share_key, tombstone_key,
 };
 
 /// The most reshares of one wallet that are looked for among those that were set aside.
@@ -109,7 +109,11 @@ impl ReshareArgs {
             Some(before) => Batch::new().require_hash(Family::Wallets, certificate_key(wallet), before.sha256),
             None => Batch::new().require_absent(Family::Wallets, certificate_key(wallet)),
         };
-        batch = batch.put(Family::Wallets, certificate_key(wallet), bytes);
+        batch = batch.require_absent(Family::Wallets, tombstone_key(wallet)).put(
+            Family::Wallets,
+            certificate_key(wallet),
+            bytes,
+        );
         if keeps {
             batch = batch.require_present(Family::Meta, quarantine);
         }
@@ -148,7 +152,7 @@ impl ReshareArgs {
         if !notice.nodes.is_empty() {
             batch = batch.put(Family::Meta, Notice::key(wallet, notice.session), notice.encode()?);
         }
-        batch = note_erased(batch, record);
+        batch = note_erased(batch);
         match self.storage.write(batch, Durability::Synced).await {
             Ok(()) => {
                 for user in &self.users {

@@ -12,7 +12,7 @@ use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{ClusterId, WalletId};
 use crate::keys::Signature;
 use crate::pairing::PairingMsg;
-use crate::policy::Policy;
+use crate::policy::{Policy, RefreshSchedule};
 use crate::protocol::reshare::ReshareOutput;
 use crate::session::{CryptoPool, Post, SessionKit};
 use crate::storage::{Family, StorageHandle};
@@ -32,6 +32,8 @@ pub struct ReshareArgs {
     pub peers: Arc<PeerBook>,
     /// Whose requests count, and which thresholds.
     pub policy: Arc<Policy>,
+    /// Which wallets are refreshed unasked, and how often.
+    pub refresh: Arc<RefreshSchedule>,
     /// The way to the peers.
     pub transport: Address<TransportMsg>,
     /// The store.

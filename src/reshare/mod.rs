@@ -22,6 +22,10 @@
 //! the old shares are what counts; should a certificate turn up all the same, the shares are still there.
 //!
 //! Until a node learns the certificate it signs with the old shares.
+//!
+//! Where the operators want it, wallets are refreshed unasked when their shares have the age that is set for them: one member
+//! begins, and the others take part if the wallet is due by their own configuration. Nobody's signature is needed for that,
+//! since neither committee nor threshold changes.
 
 mod actor;
 mod adopting;
@@ -32,8 +36,10 @@ mod plan;
 mod prepare;
 mod proving;
 mod purging;
+mod refreshing;
 mod resolution;
 mod run;
+mod schedule;
 mod settling;
 mod telling;
 #[cfg(test)]
@@ -43,9 +49,10 @@ mod work;
 pub use actor::{ReshareActor, ReshareMsg, ReshareSnapshot};
 pub use args::ReshareArgs;
 pub(crate) use purging::{clear_erased, note_erased};
-pub(crate) use telling::is_reshare_note;
+pub use refreshing::RefreshAges;
 #[cfg(test)]
 pub(crate) use telling::some_reshare_notes;
+pub(crate) use telling::{is_reshare_note, notices_prefix};
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::args::ReshareArgs;
 use super::plan;
+use super::schedule;
+use crate::destruction::is_destroyed;
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, Scheme, SheetHash, WalletId};
 use crate::keys::Signature;
@@ -18,7 +20,7 @@ use crate::signing::check_frame;
 use crate::storage::{Batch, Durability, Family, StorageError};
 use crate::wallet::{
     NextKey, Pending, RECORD_DOMAIN, WalletCertificate, WalletRecord, certificate_key, members, resharing_key,
-    share_key,
+    share_key, tombstone_key,
 };
 use crate::wire::request::ReshareRequest;
 use crate::wire::sheet::Task;
@@ -69,6 +71,11 @@ impl ReshareArgs {
             .stored(wallet)
             .await?
             .ok_or_else(|| Failure::new(Code::KeyNotFound, format!("there is no wallet {wallet} on this node")))?;
+        self.admit(stored, request).await
+    }
+
+    /// Reads all that a request needs which may be.
+    pub(super) async fn admit(&self, stored: Stored, request: ReshareRequest) -> Result<Admitted, Failure> {
         let content = request.content_hash();
         let record = stored.certificate.record();
         if record.is_after(&content) {
@@ -77,7 +84,7 @@ impl ReshareArgs {
         if let Some(missing) = request.schemes().into_iter().find(|&scheme| record.key(scheme).is_none()) {
             return Err(Failure::new(Code::KeyNotFound, format!("the wallet has no {missing} key")));
         }
-        self.ensure_confirmed(wallet).await.map_err(|code| match code {
+        self.ensure_confirmed(&record.wallet).await.map_err(|code| match code {
             Code::WalletQuarantined => Failure::quarantined(),
             code => Failure::new(code, "the node's store failed"),
         })?;
@@ -101,7 +108,12 @@ impl ReshareArgs {
     /// The certificate of a wallet, if it is stored here.
     pub(super) async fn stored(&self, wallet: &WalletId) -> Result<Option<Stored>, Failure> {
         let stored = self.storage.get(Family::Wallets, certificate_key(wallet)).await;
-        let Some(bytes) = stored.map_err(|error| storage_failure(&error))? else { return Ok(None) };
+        let Some(bytes) = stored.map_err(|error| storage_failure(&error))? else {
+            return match is_destroyed(&self.storage, wallet).await.map_err(|error| storage_failure(&error))? {
+                true => Err(Failure::new(Code::WalletDestroyed, format!("wallet {wallet} was destroyed"))),
+                false => Ok(None),
+            };
+        };
         let peers = Arc::clone(&self.peers);
         let decode = move || {
             let sha256 = Sha256::digest(bytes.expose()).into();
@@ -184,13 +196,30 @@ impl ReshareArgs {
     ) -> Result<(SheetContext, ReshareRequest, WalletCertificate), Code> {
         let sheet = SheetContext::open(from, announced, bytes, signature, &self.peers)?;
         check_frame(&sheet.sheet, &self.cluster, self.clock.now_ms())?;
-        let Task::Reshare { certificate, request, .. } = &sheet.sheet.task else { return Err(Code::MsgValidation) };
-        let request = ReshareRequest::parse(request).map_err(|error| error.code())?;
-        self.authorise(&request).map_err(|failure| failure.code)?;
+        let Task::Reshare { certificate, keys, request, .. } = &sheet.sheet.task else {
+            return Err(Code::MsgValidation);
+        };
+        let asked = match request.as_slice() {
+            [] => None,
+            bytes => {
+                let request = ReshareRequest::parse(bytes).map_err(|error| error.code())?;
+                self.authorise(&request).map_err(|failure| failure.code)?;
+                Some(request)
+            }
+        };
         let certificate = WalletCertificate::decode(certificate, &self.peers).map_err(|_| Code::ProtocolViolation)?;
-        if certificate.record().cluster != self.cluster {
+        let record = certificate.record();
+        if record.cluster != self.cluster {
             return Err(Code::ProtocolViolation);
         }
+        let request = match asked {
+            Some(request) => request,
+            None => {
+                let schemes: Vec<Scheme> = keys.iter().map(|key| key.scheme).collect();
+                let period = self.refresh.period_of(&record.wallet);
+                schedule::admitted(record, &schemes, period, self.clock.now_ms())?
+            }
+        };
         Ok((sheet, request, certificate))
     }
 
@@ -208,14 +237,13 @@ impl ReshareArgs {
             Some(sha256) => Batch::new().require_hash(Family::Wallets, certificate, sha256),
             None => Batch::new().require_absent(Family::Wallets, certificate),
         };
-        let batch = batch.require_absent(Family::Shares, resharing_key(wallet)).put(
-            Family::Shares,
-            resharing_key(wallet),
-            pending.encode().map_err(|_| Code::Internal)?,
-        );
+        let batch = batch
+            .require_absent(Family::Wallets, tombstone_key(wallet))
+            .require_absent(Family::Shares, resharing_key(wallet))
+            .put(Family::Shares, resharing_key(wallet), pending.encode().map_err(|_| Code::Internal)?);
         match self.storage.write(batch, Durability::Synced).await {
             Ok(()) => Ok(pending),
-            // Another reshare took effect, or is pending.
+            // Another reshare took effect, or is pending; or the wallet was destroyed.
             Err(StorageError::ConditionFailed(_)) => Err(Code::ReshareInProgress),
             Err(error) => {
                 tracing::error!(%error, "failed to store what came of a reshare");
@@ -234,7 +262,9 @@ impl ReshareArgs {
     fn pending_of(&self, sheet: &SheetContext, prepared: &Prepared, output: ReshareOutput) -> Result<Pending, Code> {
         let before = prepared.certificate.record();
         let committee = prepared.request.committee();
-        let next = output.groups.into_values().map(|group| NextKey { group, committee: committee.to_vec() }).collect();
+        let dealt_ms = Some(sheet.sheet.deadline_ms);
+        let next = |group| NextKey { group, committee: committee.to_vec(), dealt_ms };
+        let next = output.groups.into_values().map(next).collect();
         let record = before.successor(sheet.hash, prepared.content, next).map_err(|error| error.code())?;
         let bytes = record.encode().map_err(|error| error.code())?;
         let signature = self.identity.sign(RECORD_DOMAIN, &[&bytes]);

@@ -4,52 +4,35 @@ use std::time::Duration;
 
 use ractor::ActorRef;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::actor::{ReshareMsg, ReshareState};
 use super::work::Work;
 use crate::secret::SecretBytes;
-use crate::storage::{Batch, Durability, Exporting, Family, StorageError, StorageHandle};
+use crate::storage::{BACKUP_PATIENCE, Batch, Durability, Family, StorageError, StorageHandle};
 use crate::supervision::beside;
-use crate::wallet::WalletRecord;
 
 /// The note that shares were deleted and may still be in the store's files.
 pub(super) const PURGE_KEY: &[u8] = b"purge-shares";
 /// The pause after a purge: many reshares in a row share one. And between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long erased shares may stay in the files so that a backup can be read to its end.
-const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Puts a note into a batch that deletes shares which this record takes the place of: [`clear_erased`] has them leave the files.
-pub(crate) fn note_erased(batch: Batch, record: &WalletRecord) -> Batch {
-    batch.put(Family::Meta, PURGE_KEY, SecretBytes::copy_from(&record.session.0))
+/// Puts a note into a batch that deletes shares: [`clear_erased`] has them leave the files. No two notes are the same, so that
+/// one which comes while the files are cleared is seen.
+pub(crate) fn note_erased(batch: Batch) -> Batch {
+    batch.put(Family::Meta, PURGE_KEY, SecretBytes::copy_from(Uuid::new_v4().as_bytes()))
 }
 
 /// Has deleted shares leave the store's files, until nothing was deleted since. A backup that is being read is waited for, ten
 /// minutes at most.
 pub(crate) async fn clear_erased(storage: &StorageHandle) -> Result<(), StorageError> {
-    clear_within(storage, PATIENCE).await
+    clear_within(storage, BACKUP_PATIENCE).await
 }
 
 async fn clear_within(storage: &StorageHandle, patience: Duration) -> Result<(), StorageError> {
-    let insisting = Instant::now() + patience;
     loop {
         let Some(note) = storage.get(Family::Meta, PURGE_KEY).await? else { return Ok(()) };
-        let exports = if Instant::now() < insisting { Exporting::Spared } else { Exporting::Ended };
-        match storage.purge(Family::Shares, [], exports).await {
-            Ok(()) => {}
-            Err(StorageError::Exporting) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-            // A backup that does not end is in the way, or another purge.
-            Err(error @ StorageError::Busy { .. }) => {
-                tracing::warn!(%error, "deleted shares are still in the store's files");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
+        storage.purge_within(Family::Shares, [], patience).await?;
         let done = Batch::new()
             .require_hash(Family::Meta, PURGE_KEY, Sha256::digest(note.expose()).into())
             .delete(Family::Meta, PURGE_KEY);
@@ -96,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::ids::Threshold;
+    use crate::storage::Exporting;
     use crate::testing::Bench;
 
     /// A backup that reads the store again and again, until it is told to be done. It says whether it could.
@@ -134,7 +118,7 @@ mod tests {
         let bench = Bench::new(Threshold::new(2, 3).unwrap());
         let storage = bench.storage(0, folder.path()).await;
         let storage = bench.handle(&storage);
-        for (patience, is_made) in [(PATIENCE, true), (Duration::ZERO, false)] {
+        for (patience, is_made) in [(BACKUP_PATIENCE, true), (Duration::ZERO, false)] {
             let note = Batch::new().put(Family::Meta, PURGE_KEY, SecretBytes::copy_from(b"reshared"));
             storage.write(note, Durability::Synced).await.unwrap();
             let backup = Backup::start(&storage).await;

@@ -8,7 +8,7 @@ use super::actor::{ReshareMsg, ReshareState};
 use super::resolution::{Resolution, Verdict, prover};
 use super::run::{Held, Run};
 use super::work::Work;
-use crate::error::Code;
+use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::storage::{Family, Listing};
 use crate::supervision::beside;
@@ -202,7 +202,7 @@ impl ReshareState {
                 Ok(Some(stored)) if stored.certificate.record().session == session => {
                     stored.certificate.encode().map_or(PendingOutcome::Running, PendingOutcome::Certified)
                 }
-                Ok(_) => PendingOutcome::Absent,
+                Ok(_) | Err(Failure { code: Code::WalletDestroyed, .. }) => PendingOutcome::Absent,
                 // Not being able to tell is not the same as holding nothing.
                 Err(_) => PendingOutcome::Running,
             };

@@ -62,6 +62,11 @@ impl Notice {
     }
 }
 
+/// What the storage keys of all notices of a wallet begin with.
+pub(crate) fn notices_prefix(wallet: &WalletId) -> Vec<u8> {
+    Notice::prefix(wallet)
+}
+
 /// Whether this is one of resharing's notes in the store: for whoever checks a whole store.
 pub(crate) fn is_reshare_note(key: &[u8], value: &[u8]) -> bool {
     // What the note about purging says is only compared.
@@ -104,6 +109,11 @@ impl Notices {
     /// Who knew of a reshare before this node.
     pub fn knowing(&self, session: SheetHash) -> BTreeSet<NodeId> {
         self.early.get(&session).cloned().unwrap_or_default()
+    }
+
+    /// Nobody is told of a wallet's reshares any more.
+    pub fn remove(&mut self, wallet: &WalletId) {
+        self.waiting.remove(wallet);
     }
 
     /// This node is no longer at a reshare.

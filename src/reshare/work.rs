@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::Reshared;
 use super::adopting::Adopted;
 use super::prepare::{Admitted, Prepared};
+use super::refreshing::DueRefreshes;
 use super::run::{Held, Waiter};
 use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
@@ -42,4 +44,8 @@ pub(super) enum Work {
     Look,
     /// Deleted shares are out of the store's files, or not.
     Purged(Result<(), StorageError>),
+    /// The wallets that are to be refreshed unasked, and how old the shares of all such wallets are.
+    DueRefreshes(Result<DueRefreshes, Code>),
+    /// A refresh that this node began unasked is over.
+    Refreshed { wallet: WalletId, result: Result<Reshared, Failure> },
 }

@@ -10,6 +10,7 @@ use super::prepare::{Desk, Refusal, SigningArgs};
 use super::requests::{Requests, Waiter};
 use super::wallets::Wallets;
 use super::work::{TaskDone, Work};
+use crate::destruction::WalletGone;
 use crate::error::{Code, Failure};
 use crate::ids::{Scheme, SheetHash};
 use crate::keys::Signature;
@@ -46,6 +47,8 @@ pub enum SigningMsg {
     Banned(Banned),
     /// Shares of a wallet are erased that sessions may run with.
     Switched(Switched),
+    /// A wallet is destroyed.
+    Gone(WalletGone),
     /// A session's share is ready to leave.
     Held(Held),
     /// A session ended.
@@ -73,6 +76,7 @@ heard_as!(SigningMsg {
     Arc<View> => View,
     Banned => Banned,
     Switched => Switched,
+    WalletGone => Gone,
     Held => Held,
     SessionEnd<Signature> => Ended,
 });
@@ -174,6 +178,7 @@ impl Actor for SigningActor {
                 is_ecdsa && sheet.index_of(peer).is_some()
             }),
             SigningMsg::Switched(Switched(certificate)) => state.switched(certificate),
+            SigningMsg::Gone(WalletGone(wallet)) => state.gone(&wallet),
             SigningMsg::Held(Held(session)) => state.share_held(session),
             SigningMsg::Ended(end) => state.ended(&myself, end),
             SigningMsg::Task(TaskDone(work)) => state.work(&myself, work).await,

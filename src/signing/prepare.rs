@@ -11,6 +11,7 @@ use super::check::{check_against_record, check_against_request, check_frame};
 use super::wallets::Wallets;
 use super::{OnPeerFailure, SigningMsg};
 use crate::clock::Clock;
+use crate::destruction::not_here;
 use crate::error::{Code, Failure};
 use crate::identity::{NodeIdentity, PeerBook};
 use crate::ids::{ClusterId, Generation, NodeId, PartyIndex, Scheme, SheetHash, WalletId};
@@ -261,9 +262,10 @@ impl Desk {
     /// The certificate of a wallet that is active here, or becomes so while it is waited for.
     async fn certificate(&self, key: &RequestKey) -> Result<Arc<WalletCertificate>, Failure> {
         let bytes = self.certified(&key.wallet).await.map_err(|error| storage_failure(&error))?;
-        let bytes = bytes.ok_or_else(|| {
-            Failure::new(Code::KeyNotFound, format!("there is no wallet {} on this node", key.wallet))
-        })?;
+        let Some(bytes) = bytes else {
+            let missing = Failure::new(Code::KeyNotFound, format!("there is no wallet {} on this node", key.wallet));
+            return Err(not_here(&self.args.storage, &key.wallet, missing).await);
+        };
         let peers = Arc::clone(&self.args.peers);
         let decoded = self.args.pool.check(move || WalletCertificate::decode(bytes.expose(), &peers)).await;
         let certificate = decoded.map_err(|_| internal())?.map(Arc::new).map_err(|error| {

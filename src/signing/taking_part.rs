@@ -11,7 +11,7 @@ use super::prepare::{Admitted, Prepared, Refusal};
 use super::requests::{Attempt, Contest, Request, contest};
 use super::work::Work;
 use crate::error::Code;
-use crate::ids::{NodeId, SheetHash};
+use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::keys::Signature;
 use crate::sabotage::{self, Flaw};
 use crate::session::{Aborted, Engine, Hold, SessionMsg, SheetContext};
@@ -233,6 +233,13 @@ impl SigningState {
     pub(super) fn switched(&mut self, certificate: Arc<WalletCertificate>) {
         self.sessions.cancel(Code::ReshareInProgress, |sheet| is_before(sheet, certificate.record()));
         self.desk.wallets.keep(certificate);
+    }
+
+    /// A wallet is destroyed: no share of a signature leaves any more.
+    pub(super) fn gone(&mut self, wallet: &WalletId) {
+        let is_of = |sheet: &Sheet| matches!(&sheet.task, Task::Sign { wallet: of, .. } if of == wallet);
+        self.sessions.cancel(Code::WalletDestroyed, is_of);
+        self.desk.wallets.forget(wallet);
     }
 
     /// Ends a session, and with it the request; one whose engine is still being built, when that is over.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{
     Access, Batch, Durability, Export, Exporting, Family, KeySource, Listing, Page, StorageError, StorageMsg,
@@ -11,6 +12,11 @@ use super::{
 };
 use crate::secret::SecretBytes;
 use crate::supervision::{Address, CallError};
+
+/// How long deleted records may stay in the store's files so that a backup can be read to its end.
+pub const BACKUP_PATIENCE: Duration = Duration::from_secs(600);
+/// The pause between two tries to purge.
+const PURGE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a caller waits for the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +170,32 @@ impl StorageHandle {
     ) -> Result<(), StorageError> {
         let prefix = prefix.into();
         self.ask(Access::Write, |reply| StorageMsg::Purge { family, prefix, exporting, reply }).await?
+    }
+
+    /// As [`StorageHandle::purge`], for as long as it takes. A backup that is being read is waited for, but no longer than
+    /// `patience`.
+    ///
+    /// # Errors
+    /// When the database fails, or the actor is not there or too slow.
+    pub async fn purge_within(
+        &self,
+        family: Family,
+        prefix: impl Into<Vec<u8>>,
+        patience: Duration,
+    ) -> Result<(), StorageError> {
+        let (prefix, insisting) = (prefix.into(), Instant::now() + patience);
+        loop {
+            let exporting = if Instant::now() < insisting { Exporting::Spared } else { Exporting::Ended };
+            match self.purge(family, prefix.as_slice(), exporting).await {
+                Err(StorageError::Exporting) => {}
+                // A backup that does not end is in the way, or another purge.
+                Err(error @ StorageError::Busy { .. }) => {
+                    tracing::warn!(%error, "deleted records are still in the store's files");
+                }
+                ended => return ended,
+            }
+            tokio::time::sleep(PURGE_AGAIN).await;
+        }
     }
 
     /// The actor's account of itself.

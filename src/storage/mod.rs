@@ -58,7 +58,7 @@ pub use faults::{Action, Fault, Hold};
 pub use faults::{Faults, Point};
 pub(crate) use folder::{LockedFolder, make_folder};
 pub use gate::Gate;
-pub use handle::{StorageHandle, StorageTimeouts};
+pub use handle::{BACKUP_PATIENCE, StorageHandle, StorageTimeouts};
 pub use header::Owner;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use header::fuzz;

@@ -223,6 +223,7 @@ impl Bench {
             pool: self.pool.clone(),
             clock: self.clock,
             deadline: self.settings.pair_setup_deadline,
+            refresh_every: self.settings.pair_refresh_every,
             registry: Arc::new(registry.clone()),
             users: Vec::new(),
             myself: Address::unbound(),

@@ -196,7 +196,8 @@ impl PlantedWallet {
             .collect();
         let session = SheetHash(SecretBytes::random(32).unwrap().expose().try_into().unwrap());
         let groups = outputs.into_values().next().unwrap().groups;
-        let next = groups.into_values().map(|group| NextKey { group, committee: committee.to_vec() }).collect();
+        let next = |group| NextKey { group, committee: committee.to_vec(), dealt_ms: None };
+        let next = groups.into_values().map(next).collect();
         let record = old.successor(session, session.0, next).unwrap();
         let bytes = record.encode().unwrap();
         let signatures = identities.iter().map(|member| (member.id(), member.sign(RECORD_DOMAIN, &[&bytes]))).collect();

@@ -90,6 +90,7 @@ impl Puppet {
                 signing: Arc::clone(&service),
                 reshare: Arc::clone(&service),
                 checkup: Arc::clone(&service),
+                destruction: Arc::clone(&service),
                 pairing: service,
             },
             listeners: vec![Arc::new(LinkWatch(links))],

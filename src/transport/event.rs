@@ -124,6 +124,8 @@ pub struct Services {
     pub reshare: Arc<dyn Deliver<Inbound>>,
     /// Check-ups.
     pub checkup: Arc<dyn Deliver<Inbound>>,
+    /// Destructions of wallets.
+    pub destruction: Arc<dyn Deliver<Inbound>>,
 }
 
 impl Services {
@@ -142,6 +144,7 @@ impl Services {
             | PeerMessage::Reshared { .. }
             | PeerMessage::KnowsReshared { .. } => &self.reshare,
             PeerMessage::Session { service: Service::Checkup, .. } => &self.checkup,
+            PeerMessage::Destroyed { .. } | PeerMessage::DestroyedQuery { .. } => &self.destruction,
         };
         service.deliver(inbound)
     }

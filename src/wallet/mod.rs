@@ -7,9 +7,13 @@
 //! A reshare makes a successor of the record: same wallet, same chain code, same keys, and each reshared key of the next
 //! generation, with its new committee. Its certificate needs a [proof](proof_message) besides, made by each reshared key
 //! itself.
+//!
+//! A destroyed wallet leaves a [`DestructionCertificate`] in the place of its own: the request, what the wallet was, and each
+//! member's statement that it has erased its shares.
 
 mod certificate;
 mod commit;
+mod destruction;
 mod pending;
 mod proof;
 mod quarantine;
@@ -19,6 +23,10 @@ mod tests;
 
 pub use certificate::{RECORD_DOMAIN, WalletCertificate, members, unverified_record};
 pub use commit::Commit;
+pub use destruction::{
+    DestructionCertificate, DestructionError, MAX_DESTRUCTION_BYTES, Statement, TOMBSTONE_PREFIX, is_tombstone,
+    tombstone_key,
+};
 pub(crate) use pending::Pending;
 pub use proof::proof_message;
 pub use quarantine::{Confirmation, QUARANTINE_PREFIX, RESTORED_KEY, Restored, quarantine_key};
@@ -65,9 +73,7 @@ pub fn certificate_key(wallet: &WalletId) -> Vec<u8> {
 /// The storage key of one active share. Wallet ids hold no NUL, so no two names collide.
 #[must_use]
 pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> Vec<u8> {
-    let mut key = ACTIVE_PREFIX.to_vec();
-    key.extend_from_slice(wallet.as_str().as_bytes());
-    key.push(0);
+    let mut key = active_prefix(wallet);
     key.extend_from_slice(scheme.as_str().as_bytes());
     key.push(0);
     key.extend_from_slice(&generation.0.to_be_bytes());
@@ -76,6 +82,12 @@ pub fn share_key(wallet: &WalletId, scheme: Scheme, generation: Generation) -> V
 
 /// The prefix of the storage keys of active shares.
 pub const ACTIVE_PREFIX: &[u8] = b"active\0";
+
+/// What the storage keys of all active shares of a wallet begin with.
+#[must_use]
+pub fn active_prefix(wallet: &WalletId) -> Vec<u8> {
+    [ACTIVE_PREFIX, wallet.as_str().as_bytes(), b"\0"].concat()
+}
 
 /// The prefix of the storage keys of shares that were set aside.
 pub const ORPHAN_PREFIX: &[u8] = b"orphan\0";

@@ -28,6 +28,10 @@ pub struct KeyRecord {
     pub generation: Generation,
     /// Who holds its shares: index i of the key at position i - 1.
     pub committee: Vec<Participant>,
+    /// By when its shares were dealt: the deadline of the session, in milliseconds since the Unix epoch, on which all
+    /// members agreed. Records of earlier versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dealt_ms: Option<u64>,
 }
 
 impl KeyRecord {
@@ -71,6 +75,8 @@ pub struct NextKey {
     pub group: GroupKey,
     /// Its new committee: index i at position i - 1.
     pub committee: Vec<Participant>,
+    /// By when its shares were dealt, if that is known.
+    pub dealt_ms: Option<u64>,
 }
 
 impl WalletRecord {
@@ -88,12 +94,21 @@ impl WalletRecord {
     ) -> Result<Self, WalletError> {
         let keys = groups
             .into_iter()
-            .map(|group| KeyRecord { group, generation: Generation(0), committee: committee.to_vec() })
+            .map(|group| KeyRecord { group, generation: Generation(0), committee: committee.to_vec(), dealt_ms: None })
             .collect();
         let (version, requests) = (FIRST_VERSION, Vec::new());
         let record = Self { version, cluster, wallet, session, chain_code, keys, requests };
         record.validate()?;
         Ok(record)
+    }
+
+    /// The record of a new wallet whose keys were dealt by then, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn dealt_by(mut self, dealt_ms: u64) -> Self {
+        for key in &mut self.keys {
+            key.dealt_ms = Some(dealt_ms);
+        }
+        self
     }
 
     /// The record after `session`, which reshared some of the keys for the request with this hash.
@@ -102,11 +117,11 @@ impl WalletRecord {
     /// When one of the keys is not of this wallet, or a rule of the record is broken.
     pub fn successor(&self, session: SheetHash, request: [u8; 32], next: Vec<NextKey>) -> Result<Self, WalletError> {
         let mut record = Self { version: SUCCESSOR_VERSION, session, ..self.clone() };
-        for NextKey { group, committee } in next {
+        for NextKey { group, committee, dealt_ms } in next {
             let key = record.keys.iter_mut().find(|key| key.public_key() == group.public_key());
             let key = key.ok_or(WalletError::Rule("a reshared key is not one of the wallet"))?;
             let generation = key.generation.0.checked_add(1).ok_or(WalletError::Rule("its generations are used up"))?;
-            *key = KeyRecord { group, generation: Generation(generation), committee };
+            *key = KeyRecord { group, generation: Generation(generation), committee, dealt_ms };
         }
         let surplus = (record.requests.len() + 1).saturating_sub(MAX_REQUESTS);
         record.requests.drain(..surplus);

@@ -87,7 +87,8 @@ fn successor__should_not_be_one_of_another_wallet_or_with_a_key_that_went_back()
 
 /// The next generation of one of a record's keys, with the same shares.
 fn next(record: &WalletRecord, position: usize) -> NextKey {
-    NextKey { group: record.keys[position].group.clone(), committee: record.keys[position].committee.clone() }
+    let key = &record.keys[position];
+    NextKey { group: key.group.clone(), committee: key.committee.clone(), dealt_ms: Some(7) }
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn successor__should_refuse_keys_that_are_not_the_wallets() {
         .unwrap()
         .group()
         .clone();
-    let next = NextKey { group: foreign, committee: committee(&[1, 2, 3]) };
+    let next = NextKey { group: foreign, committee: committee(&[1, 2, 3]), dealt_ms: None };
     assert!(matches!(record.successor(SheetHash([0; 32]), [0; 32], vec![next]), Err(WalletError::Rule(_))));
 }
 
@@ -127,6 +128,10 @@ fn certificate__should_survive_encoding_in_both_formats() {
     assert!(!first.windows(6).any(|window| window == b"proofs"));
     let record = PLANTED.first.certificate.record().encode().unwrap();
     assert!(!record.windows(8).any(|window| window == b"requests"));
+    assert!(!record.windows(8).any(|window| window == b"dealt_ms"));
+    let dated = PLANTED.first.certificate.record().clone().dealt_by(77);
+    let read = WalletRecord::decode(&dated.encode().unwrap()).unwrap();
+    assert!(read.keys.iter().all(|key| key.dealt_ms == Some(77)), "{read:?}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub const MAX_PEER_MESSAGE_BYTES: usize = 256 * 1024;
 /// The most culprits, or peers, that a message lists.
 pub const MAX_LISTED_NODES: usize = 32;
 
+/// The most wallets that are asked about at a time.
+pub const MAX_QUERIED_WALLETS: usize = 512;
+
 /// The actor on the other side that a session message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Service {
@@ -89,6 +92,22 @@ pub enum PeerMessage {
         wallet: WalletId,
         /// The reshare, as the wallet's record names it.
         session: SheetHash,
+    },
+    /// A wallet was destroyed: this is its certificate of destruction, which carries the request. Whoever gets it erases its
+    /// shares and adds its statement.
+    Destroyed {
+        /// The wallet.
+        wallet: WalletId,
+        /// The certificate as the sender has it, encoded.
+        #[serde(with = "serde_bytes")]
+        certificate: Vec<u8>,
+        /// Whether the sender asks for the receiver's own.
+        ask: bool,
+    },
+    /// Was one of these wallets destroyed? Whoever knows of one says so; of others nothing is said.
+    DestroyedQuery {
+        /// The wallets, at most [`MAX_QUERIED_WALLETS`].
+        wallets: Vec<WalletId>,
     },
     /// What became of a signing session whose answer I never had?
     SigningQuery {

@@ -10,6 +10,8 @@
 //! | `sign` | a signed signing request, see [`SignRequest`](crate::wire::request::SignRequest) | [`Signed`] |
 //! | `reshare` | a signed reshare request, see [`ReshareRequest`](crate::wire::request::ReshareRequest) | [`Wallet`] |
 //! | `checkup` | [`WalletQuery`] | [`Checkup`] |
+//! | `destroy` | a signed request to destroy a wallet, see [`DestroyRequest`](crate::wire::request::DestroyRequest) | [`Destruction`] |
+//! | `certificate` | [`WalletQuery`] | [`Destruction`] |
 //! | `wallet` | [`WalletQuery`] | [`Wallet`] |
 //! | `derive` | [`DeriveQuery`] | [`DerivedKey`] |
 //! | `status` | nothing | [`NodeStatus`] |
@@ -41,6 +43,10 @@ pub enum Operation {
     Reshare,
     /// Check that the shares of all members of a wallet work.
     Checkup,
+    /// Destroy a wallet.
+    Destroy,
+    /// The certificate of a wallet's destruction.
+    Certificate,
     /// What a wallet is.
     Wallet,
     /// A child key and its addresses.
@@ -51,8 +57,17 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 7] =
-        [Self::Keygen, Self::Sign, Self::Reshare, Self::Checkup, Self::Wallet, Self::Derive, Self::Status];
+    pub const ALL: [Self; 9] = [
+        Self::Keygen,
+        Self::Sign,
+        Self::Reshare,
+        Self::Checkup,
+        Self::Destroy,
+        Self::Certificate,
+        Self::Wallet,
+        Self::Derive,
+        Self::Status,
+    ];
 
     /// The last token of its subject.
     #[must_use]
@@ -62,6 +77,8 @@ impl Operation {
             Self::Sign => "sign",
             Self::Reshare => "reshare",
             Self::Checkup => "checkup",
+            Self::Destroy => "destroy",
+            Self::Certificate => "certificate",
             Self::Wallet => "wallet",
             Self::Derive => "derive",
             Self::Status => "status",
@@ -185,6 +202,20 @@ pub struct Wallet {
     pub session: String,
     /// Its keys, one per scheme.
     pub keys: Vec<Key>,
+}
+
+/// A wallet that was destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destruction {
+    /// Its name, which stays taken.
+    pub wallet_id: WalletId,
+    /// Whether all its members have stated that they hold no share any more.
+    pub complete: bool,
+    /// The members that have not, because they are away or do not allow it. They are told as soon as they are back.
+    pub missing: Vec<NodeId>,
+    /// The certificate, encoded, in base64: see
+    /// [`DestructionCertificate`](crate::wallet::DestructionCertificate::decode).
+    pub certificate: String,
 }
 
 /// One key of a wallet.

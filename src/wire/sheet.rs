@@ -96,7 +96,8 @@ pub enum Task {
         threshold: Threshold,
         /// The new committee, by index in it.
         committee: Vec<Participant>,
-        /// The client's signed request, byte for byte as it came.
+        /// The client's signed request, byte for byte as it came. Empty: nobody asked; the members' schedule says that the keys
+        /// are to be dealt anew to the committee that they have.
         #[serde(with = "serde_bytes")]
         request: Vec<u8>,
     },

@@ -169,7 +169,7 @@ impl Stage {
         let groups = output.shares.values().map(|share| share.group().clone()).collect();
         let cluster = sheet.cluster.clone();
         let record = WalletRecord::new(cluster, wallet.clone(), session, CHAIN_CODE, groups, &sheet.participants);
-        self.liar.args().identity.sign(RECORD_DOMAIN, &[&record.unwrap().encode().unwrap()])
+        self.liar.args().identity.sign(RECORD_DOMAIN, &[&record.unwrap().dealt_by(sheet.deadline_ms).encode().unwrap()])
     }
 
     fn signed(&self, to: NodeId, session: SheetHash, signature: [u8; 64]) {

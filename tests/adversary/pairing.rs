@@ -194,11 +194,11 @@ async fn banned_pair__should_have_no_state_and_get_none_when_the_ban_is_lifted()
     let state = Ok(rig.set_up(&sheet).await);
     eventually(|| async { rig.epoch().await }).await;
     rig.ban().await;
-    rig.pairing.cast(PairingMsg::Stored(Stored { peer, state })).unwrap();
+    rig.pairing.cast(PairingMsg::Stored(Stored { peer, state, kept: None })).unwrap();
     assert_eq!(rig.epoch().await, None, "a banned pair is not announced");
     rig.pairing.call(PATIENCE, |reply| PairingMsg::LiftBan { peer, reply }).await.unwrap().unwrap();
     let peers = BTreeSet::from([peer]);
-    let states = rig.pairing.call(PATIENCE, |reply| PairingMsg::States { peers, reply }).await.unwrap();
+    let states = rig.pairing.call(PATIENCE, |reply| PairingMsg::States { peers, deadline_ms: 0, reply }).await.unwrap();
     assert_eq!(states.err(), Some(PairUnavailable::Missing(peer)), "only a new setup makes it usable");
 }
 

@@ -91,7 +91,8 @@ impl Stage {
     fn record(&self, sheet: &Sheet, session: SheetHash, output: &ReshareOutput) -> WalletRecord {
         let Task::Reshare { committee, request, .. } = &sheet.task else { unreachable!() };
         let request = ReshareRequest::parse(request).unwrap();
-        let next = |group| NextKey { group, committee: committee.clone() };
+        let dealt_ms = Some(sheet.deadline_ms);
+        let next = |group| NextKey { group, committee: committee.clone(), dealt_ms };
         let next = output.groups.values().cloned().map(next).collect();
         self.wallet.certificate.record().successor(session, request.content_hash(), next).unwrap()
     }
@@ -212,6 +213,28 @@ async fn participant__should_refuse_a_reshare_that_nobody_asked_for_or_that_is_n
     let (session, proposal) = stage.liar.proposal(&sheet);
     stage.liar.say(stage.victim(), Service::Reshare, session, proposal);
     assert!(matches!(stage.liar.answer(session).await, (_, SessionBody::Round { round: 1, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn participant__should_refuse_a_refresh_by_schedule_that_its_own_schedule_does_not_know() {
+    let mut stage = Stage::new().await;
+    let everybody: Vec<NodeId> = (0..4).map(|rank| stage.node_at(rank)).collect();
+    let request = stage.reshare_request();
+    let unasked = |sheet: &mut Sheet| {
+        if let Task::Reshare { request, .. } = &mut sheet.task {
+            request.clear();
+        }
+    };
+    // Nobody asked, and the victim refreshes no wallets by itself: not even to the committee that there is.
+    let mut sheet = stage.reshare_sheet(&request);
+    unasked(&mut sheet);
+    stage.reshare_refused(Service::Reshare, &sheet, "another committee", Code::RefreshNotDue).await;
+    let session = "s".parse().unwrap();
+    let same = ReshareRequest::builder(wallet_id("w"), session, 2, &everybody).key_types(&[SCHEME]);
+    let same = same.approved_by(auditor(), &stage.auditor).sign_with(stage.cluster.initiator()).unwrap();
+    let mut sheet = stage.reshare_sheet(&same);
+    unasked(&mut sheet);
+    stage.reshare_refused(Service::Reshare, &sheet, "the same committee", Code::RefreshNotDue).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

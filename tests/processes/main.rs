@@ -11,6 +11,7 @@
 //! | `timeouts` | has nodes that do not go on | what clients are told, and that they may ask again |
 //! | `operators` | runs on mpcium's own files | nodes that are away, stop in good order, and come back |
 //! | `elsewhere` | has nodes that do not hold the wallet | a member answers, whichever node takes the request |
+//! | `destruction` | lets wallets be destroyed | by whom, and what proves it |
 //! | `crashes` | everything is killed at some time | each request is answered once |
 //! | `chaos` | nodes are killed, frozen, stopped, cut off, slow, without room on their disk | clients are served; who is lost is noticed in time |
 //! | `kill_points` | nodes are killed, frozen, stopped in each round | every client is answered, and all nodes agree |
@@ -27,6 +28,7 @@ mod client;
 mod cluster;
 mod contract;
 mod crashes;
+mod destruction;
 mod drill;
 mod elsewhere;
 mod guarded;

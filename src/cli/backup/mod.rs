@@ -93,7 +93,7 @@ fn chosen(named: Option<PathBuf>, dir: Option<&Path>, config: &Config) -> Result
 
 /// What a good backup holds, in lines.
 fn describe(path: &Path, verified: &Verified) -> String {
-    let Verified { head, tally: Tally { records, wallets, shares, missing }, files } = verified;
+    let Verified { head, tally: Tally { records, wallets, destroyed, shares, missing }, files } = verified;
     let kind = if head.base.is_none() { "full" } else { "differential" };
     let all: u64 = records.values().sum();
     let families: Vec<String> = records.iter().map(|(family, count)| format!("{count} of {family}")).collect();
@@ -101,10 +101,14 @@ fn describe(path: &Path, verified: &Verified) -> String {
         0 => String::new(),
         missing => format!("; {missing} more it has to be dealt again"),
     };
+    let destroyed = match destroyed {
+        0 => String::new(),
+        destroyed => format!("\n  destroyed {destroyed} wallets, which no restore brings back"),
+    };
     let files = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
     format!(
         "{}\n  made      {}, {kind}\n  node      {} ({}) of {}\n  records   {all}: {}\n  wallets   {wallets}, with {shares} \
-         shares of this node{missing}\n  files     {files}\n",
+         shares of this node{missing}{destroyed}\n  files     {files}\n",
         path.display(),
         rfc3339(head.created_ms / 1000),
         head.name,

@@ -2,6 +2,7 @@
 
 mod checkup;
 mod connection;
+mod destroy;
 mod keygen;
 mod reshare;
 mod sign;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use self::checkup::CheckupArgs;
 pub(super) use self::connection::{ConnectionArgs, InitiatorArgs};
+use self::destroy::{CertificateArgs, DestroyArgs};
 use self::keygen::KeygenArgs;
 use self::reshare::{RenewArgs, ReshareArgs};
 use self::sign::SignArgs;
@@ -38,6 +40,10 @@ pub(super) enum ClientCommand {
     Repair(RenewArgs),
     /// Checks that the shares of all members of a wallet work: each takes part in a signature that is of no other use.
     Checkup(CheckupArgs),
+    /// Has a wallet destroyed: all its shares are erased, on all nodes and for ever.
+    Destroy(DestroyArgs),
+    /// Checks and prints the certificate of a wallet's destruction.
+    Certificate(CertificateArgs),
     /// Prints what a wallet is, or one of its child keys.
     Wallet(WalletArgs),
     /// Prints how the nodes are.
@@ -52,6 +58,8 @@ impl ClientCommand {
             Self::Reshare(args) => run(args.run()),
             Self::Refresh(args) | Self::Repair(args) => run(args.run()),
             Self::Checkup(args) => run(args.run()),
+            Self::Destroy(args) => run(args.run()),
+            Self::Certificate(args) => run(args.run()),
             Self::Wallet(args) => run(args.run()),
             Self::Status(args) => run(args.run()),
         }

@@ -270,6 +270,49 @@ fn policy__should_be_what_the_section_says() {
 }
 
 #[test]
+fn refresh__should_have_classes_of_wallets_and_the_first_match_wins() {
+    let text = "[refresh]\nevery_hours = 2160\n\
+                [[refresh.classes]]\nwallets = [\"hot-frozen\"]\nevery_hours = 0\n\
+                [[refresh.classes]]\nwallets = [\"hot-*\", \"till\"]\nevery_hours = 24\n";
+    let schedule = from_toml(text).unwrap().refresh;
+    let hours = |wallet: &str| schedule.period_of(&wallet.parse().unwrap()).map(|period| period.as_secs() / 3_600);
+    assert_eq!(["cold", "hot-1", "till", "hot-frozen"].map(hours), [Some(2160), Some(24), Some(24), None]);
+    assert_eq!(from_toml("").unwrap().refresh.shortest(), None, "nothing is refreshed unasked by default");
+}
+
+#[test]
+fn refresh__should_refuse_classes_that_make_no_sense() {
+    let class =
+        |wallets: &str, hours: u32| format!("[[refresh.classes]]\nwallets = {wallets}\nevery_hours = {hours}\n");
+    for (text, key) in [
+        ("[refresh]\nevery_hours = 87601".to_owned(), "refresh.every_hours"),
+        (class("[]", 1), "refresh.classes.0.wallets"),
+        (class("[\"a*b\"]", 1), "refresh.classes.0.wallets"),
+        (class("[\"\"]", 1), "refresh.classes.0.wallets"),
+        (class("[\"a\"]", 99_999), "refresh.classes.0.every_hours"),
+        (class("[\"a*\"]", 1) + &class("[\"b\", \"ab*\"]", 2), "refresh.classes.1.wallets"),
+        (class("[\"a\"]", 1).repeat(65), "refresh.classes"),
+        ("[pairing]\nrefresh_days = 3651".to_owned(), "pairing.refresh_days"),
+    ] {
+        let error = from_toml(&text).unwrap_err();
+        assert!(matches!(&error, ConfigError::Key { key: at, .. } if at == key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn destruction__should_be_allowed_only_with_approvals_that_can_be_given() {
+    let key = RequestKey::generate(Algorithm::Ed25519).unwrap().public();
+    let alice = format!("[policy.authorizers.alice]\npublic_key = \"{key}\"\n");
+    for destroy in ["allowed = true", "approvals = 1", "allowed = true\napprovals = 2"] {
+        let error = from_toml(&format!("[destroy]\n{destroy}\n{alice}")).unwrap_err();
+        assert!(matches!(&error, ConfigError::Key { key, .. } if key == "destroy.approvals"), "{destroy}: {error}");
+    }
+    assert!(from_toml("[destroy]\nallowed = true\napprovals = 1").is_err(), "nobody could approve");
+    from_toml(&format!("[destroy]\nallowed = true\napprovals = 1\n{alice}")).unwrap();
+    from_toml("[destroy]\nallowed = false").unwrap();
+}
+
+#[test]
 fn threshold__should_fit_the_number_of_nodes() {
     let config = from_toml("[cluster]\nthreshold = 3").unwrap();
     assert_eq!(config.cluster.threshold(5).unwrap(), Threshold::new(3, 5).unwrap());

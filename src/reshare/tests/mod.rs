@@ -1,5 +1,7 @@
 //! Who deals what to whom, as coordinators choose it and participants check it.
 
+mod schedule;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 

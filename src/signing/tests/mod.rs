@@ -65,11 +65,17 @@ impl Rig {
         let signing = args.myself.clone();
         drop(Bench::start(SigningActor, args.clone(), &signing).await);
         let mut view = View::empty(bench.id(ME), bench.peers.ids());
-        let epochs: BTreeMap<_, _> = bench.peers.ids().map(|peer| (peer, Epoch(1))).collect();
+        let epochs: BTreeMap<_, _> = bench.peers.ids().map(|peer| (peer, [Epoch(1)].into())).collect();
         for status in view.peers.values_mut() {
-            let (own_epoch, announced) = (Some(Epoch(1)), epochs.clone());
-            *status =
-                PeerStatus { leased: true, linked: true, serving: true, own_epoch, announced, ..PeerStatus::default() };
+            let (own_epochs, announced) = ([Epoch(1)].into(), epochs.clone());
+            *status = PeerStatus {
+                leased: true,
+                linked: true,
+                serving: true,
+                own_epochs,
+                announced,
+                ..PeerStatus::default()
+            };
         }
         signing.cast(SigningMsg::View(Arc::new(view))).unwrap();
         Self { bench, store, wallet, args, signing, transport, pairing, _folder: folder }
@@ -128,7 +134,7 @@ impl Rig {
         let (peers, reply) = self
             .pairing
             .find(|message| match message {
-                PairingMsg::States { peers, reply } => Some((peers, reply)),
+                PairingMsg::States { peers, reply, .. } => Some((peers, reply)),
                 _ => None,
             })
             .await;

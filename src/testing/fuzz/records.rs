@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Target;
 use crate::backup::fuzz as archive;
-use crate::identity::{NodeIdentity, PeerBook};
+use crate::identity::{Algorithm, NodeIdentity, PeerBook, RequestKey as SigningKey};
 use crate::ids::{ClusterId, Generation, NodeId, Scheme, SheetHash, Threshold};
 use crate::keys::Signature;
 use crate::pairing::some_ban;
@@ -21,8 +21,10 @@ use crate::storage::Family;
 use crate::storage::fuzz as header;
 use crate::testing::PlantedWallet;
 use crate::wallet::{
-    Pending, Restored, WalletCertificate, WalletRecord, certificate_key, orphan_key, quarantine_key, share_key,
+    DestructionCertificate, Pending, Restored, WalletCertificate, WalletRecord, certificate_key, orphan_key,
+    quarantine_key, share_key,
 };
+use crate::wire::request::DestroyRequest;
 
 pub(super) fn targets() -> Vec<Target> {
     vec![
@@ -36,6 +38,7 @@ pub(super) fn targets() -> Vec<Target> {
         Target { name: "pending_shares", seeds: pendings, run: |bytes| Pending::decode(bytes).is_ok(), cost: 1 },
         Target { name: "wallet_record", seeds: wallet_records, run: wallet_record, cost: 5 },
         Target { name: "wallet_certificate", seeds: certificates, run: certificate, cost: 10 },
+        Target { name: "destruction_certificate", seeds: destructions, run: destruction, cost: 10 },
         Target { name: "key_share", seeds: shares, run: share, cost: 3 },
         Target {
             name: "pair_state",
@@ -57,6 +60,8 @@ struct Planted {
     wallet: PlantedWallet,
     /// The same one after a reshare.
     reshared: PlantedWallet,
+    /// The certificate of its destruction, with two statements.
+    destruction: DestructionCertificate,
 }
 
 static PLANTED: LazyLock<Planted> = LazyLock::new(|| {
@@ -71,12 +76,30 @@ static PLANTED: LazyLock<Planted> = LazyLock::new(|| {
     let threshold = Threshold::new(2, 3).unwrap();
     let wallet = PlantedWallet::deal(&cluster, &peers, &identities, &wallet, threshold, &Scheme::ALL);
     let reshared = wallet.reshared(&peers, &identities, &peers.committee(), threshold);
-    Planted { peers, wallet, reshared }
+    let keys: Vec<_> = wallet.certificate.record().keys.iter().map(|key| key.public_key()).collect();
+    let request = DestroyRequest::builder("wallet".parse().unwrap(), &keys);
+    let request = request.sign_with(&SigningKey::generate(Algorithm::Ed25519).unwrap()).unwrap();
+    let mut destruction = DestructionCertificate::new(request, (*wallet.certificate).clone()).unwrap();
+    for identity in identities.iter().take(2) {
+        destruction.state(identity, vec![(Scheme::Ed25519, Generation(0))], 7).unwrap();
+    }
+    Planted { peers, wallet, reshared, destruction }
 });
 
 /// The shares of one member.
 fn shares_of_one() -> &'static BTreeMap<Scheme, Arc<KeyShare>> {
     PLANTED.wallet.shares.values().next().unwrap()
+}
+
+fn destructions() -> Vec<Vec<u8>> {
+    vec![PLANTED.destruction.encode().unwrap()]
+}
+
+fn destruction(bytes: &[u8]) -> bool {
+    let Ok(certificate) = DestructionCertificate::decode(bytes, &PLANTED.peers) else { return false };
+    let again = DestructionCertificate::decode(&certificate.encode().unwrap(), &PLANTED.peers);
+    assert_eq!(again.unwrap(), certificate, "what was taken is taken again");
+    true
 }
 
 fn headers() -> Vec<Vec<u8>> {

@@ -13,13 +13,14 @@ use crate::keys::{DerivationPath, PublicKey, Signature};
 use crate::nats::Version;
 use crate::wire::mpcium::{ClientId, KeygenEvent, ReshareEvent, SigningEvent};
 use crate::wire::native::{DeriveQuery, NodeStatus, WalletQuery};
-use crate::wire::request::{KeygenRequest, ReshareRequest, SignRequest};
+use crate::wire::request::{DestroyRequest, KeygenRequest, ReshareRequest, SignRequest};
 
 pub(super) fn targets() -> Vec<Target> {
     vec![
         Target { name: "keygen_request", seeds: keygen_requests, run: keygen_request, cost: 1 },
         Target { name: "sign_request", seeds: sign_requests, run: sign_request, cost: 1 },
         Target { name: "reshare_request", seeds: reshare_requests, run: reshare_request, cost: 1 },
+        Target { name: "destroy_request", seeds: destroy_requests, run: destroy_request, cost: 1 },
         Target { name: "native_query", seeds: queries, run: query, cost: 1 },
         Target { name: "result", seeds: results, run: result, cost: 1 },
         Target { name: "name", seeds: names, run: name, cost: 1 },
@@ -78,6 +79,20 @@ fn reshare_requests() -> Vec<Vec<u8>> {
     };
     let [one, other] = &*KEYS;
     vec![request(one, &[Scheme::Ecdsa]), request(other, &Scheme::ALL)]
+}
+
+pub(super) fn destroy_requests() -> Vec<Vec<u8>> {
+    let keys = [PublicKey::new(Scheme::Ed25519, &[7; 32]).unwrap()];
+    let [initiator, alice] = &*KEYS;
+    let request = DestroyRequest::builder("wallet-1".parse().unwrap(), &keys);
+    let approved = request.approved_by("alice".to_owned().try_into().unwrap(), alice).sign_with(initiator).unwrap();
+    vec![approved.bytes().to_vec()]
+}
+
+fn destroy_request(bytes: &[u8]) -> bool {
+    let Ok(request) = DestroyRequest::parse(bytes) else { return false };
+    assert!(DestroyRequest::parse(request.bytes()).is_ok(), "a request that was taken is taken again");
+    true
 }
 
 fn reshare_request(bytes: &[u8]) -> bool {

@@ -159,6 +159,8 @@ fn messages() -> Vec<Vec<u8>> {
         PeerMessage::ReshareQuery { wallet: "w".parse().unwrap(), session },
         PeerMessage::Reshared { wallet: "w".parse().unwrap(), certificate: vec![9; 400] },
         PeerMessage::KnowsReshared { wallet: "w".parse().unwrap(), session },
+        PeerMessage::Destroyed { wallet: "w".parse().unwrap(), certificate: vec![9; 400], ask: true },
+        PeerMessage::DestroyedQuery { wallets: vec!["w".parse().unwrap(), "x".parse().unwrap()] },
     ];
     said.chain(asked).map(|message| encode_message(&message).unwrap().to_vec()).collect()
 }

@@ -7,15 +7,17 @@ use crate::transport::noise::Plaintext;
 use crate::wire::codec::{self, CodecError};
 use crate::wire::message::{MAX_LISTED_NODES, MAX_PEER_MESSAGE_BYTES, PeerMessage};
 
-/// The longest encoded control message, in bytes: a heartbeat that lists [`MAX_LISTED_NODES`] peers.
-const MAX_CONTROL_BYTES: usize = 1600;
+/// The longest encoded control message, in bytes: a heartbeat that lists [`MAX_LISTED_PAIRS`].
+const MAX_CONTROL_BYTES: usize = 1840;
+/// The most pair setups that a heartbeat lists: two for each peer.
+const MAX_LISTED_PAIRS: usize = 2 * (MAX_LISTED_NODES - 1);
 
 /// What a node says about itself with every heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// Whether it takes part in sessions.
     pub serving: bool,
-    /// The peers that it holds a pair setup with, and the setup's epoch; at most [`MAX_LISTED_NODES`].
+    /// The peers that it holds pair setups with, and the setups' epochs: at most two for each peer, the later one last.
     pub pairs: Vec<(NodeId, Epoch)>,
 }
 
@@ -49,7 +51,7 @@ impl Control {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let control: Self = codec::decode(bytes, MAX_CONTROL_BYTES)?;
         match &control {
-            Self::Beat(beat) if beat.readiness.pairs.len() > MAX_LISTED_NODES => Err(CodecError::Malformed),
+            Self::Beat(beat) if beat.readiness.pairs.len() > MAX_LISTED_PAIRS => Err(CodecError::Malformed),
             Self::Beat(_) | Self::Goodbye => Ok(control),
         }
     }
@@ -81,14 +83,14 @@ mod tests {
 
     #[test]
     fn beat__should_fit_the_reserve_however_full() {
-        let bytes = beat(MAX_LISTED_NODES).encode().unwrap();
-        assert_eq!(Control::decode(&bytes).unwrap(), beat(MAX_LISTED_NODES));
+        let bytes = beat(MAX_LISTED_PAIRS).encode().unwrap();
+        assert_eq!(Control::decode(&bytes).unwrap(), beat(MAX_LISTED_PAIRS));
         assert!(bytes.len() + 200 < SMALL_FRAME_BYTES, "{} bytes", bytes.len());
     }
 
     #[test]
     fn beat__should_not_list_more_nodes_than_there_can_be() {
-        let bytes = rmp_serde::to_vec_named(&beat(MAX_LISTED_NODES + 1)).unwrap();
+        let bytes = rmp_serde::to_vec_named(&beat(MAX_LISTED_PAIRS + 1)).unwrap();
         assert!(Control::decode(&bytes).is_err());
     }
 

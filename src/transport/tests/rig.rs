@@ -115,6 +115,7 @@ impl Rig {
         let (pairing, at_pairing) = collector();
         let (reshare, _) = collector();
         let (checkup, _) = collector();
+        let (destruction, _) = collector();
         let (listener, events) = collector();
         let peers = self.book.iter().filter(|(peer, _)| **peer != node);
         let args = TransportArgs {
@@ -123,7 +124,7 @@ impl Rig {
             secret: Arc::new(SecretBytes::copy_from(&identity(self.book[&node]).to_scalar_bytes())),
             peers: peers.map(|(&peer, &seed)| (id(peer), identity(seed).verifying_key())).collect(),
             broker: Arc::new(self.broker.connect(&name(node))),
-            services: Services { keygen, signing, pairing, reshare, checkup },
+            services: Services { keygen, signing, pairing, reshare, checkup, destruction },
             listeners: vec![listener],
             config: self.config,
             forgery: Forgery::default(),

@@ -22,7 +22,7 @@ impl From<Code> for ErrorCode {
             Code::PeerUnavailable => "ERROR_PEER_UNAVAILABLE",
             Code::NotMajority => "ERROR_NOT_MAJORITY",
             Code::ClusterNotReady => "ERROR_CLUSTER_NOT_READY",
-            Code::KeyNotFound => "ERROR_KEY_NOT_FOUND",
+            Code::KeyNotFound | Code::WalletDestroyed => "ERROR_KEY_NOT_FOUND",
             Code::KeyAlreadyExists => "ERROR_KEY_ALREADY_EXISTS",
             // Both say that the id is taken: wait for the result that it has, or use another id.
             Code::SessionDuplicate | Code::RequestConflict | Code::ReshareInProgress => "ERROR_SESSION_DUPLICATE",
@@ -44,7 +44,8 @@ impl From<Code> for ErrorCode {
             Code::DataCorruption => "ERROR_DATA_CORRUPTION",
             Code::ConcurrencyLimit => "ERROR_CONCURRENCY_LIMIT",
             Code::Cancelled => "ERROR_CONTEXT_CANCELLED",
-            Code::Superseded => "ERROR_OPERATION_ABORTED",
+            // Clients of this protocol can ask for neither.
+            Code::RefreshNotDue | Code::DestructionNotAllowed | Code::Superseded => "ERROR_OPERATION_ABORTED",
             Code::Internal => "ERROR_UNKNOWN",
         };
         Self { text, is_timeout: code == Code::SessionTimeout }

@@ -3,10 +3,10 @@
 //! ```text
 //!  JSON bytes ──parse──► KeygenRequest ──► policy (is it signed and approved?) ──► session
 //!               (limits)  SignRequest  ──► content hash (is it the same request again?)
-//!                         ReshareRequest
+//!                         ReshareRequest, DestroyRequest
 //! ```
 //!
-//! A value of [`KeygenRequest`], [`SignRequest`] or [`ReshareRequest`] is within all limits and rules of its fields. It is *not* yet
+//! A value of [`KeygenRequest`], [`SignRequest`], [`ReshareRequest`] or [`DestroyRequest`] is within all limits and rules of its fields. It is *not* yet
 //! authorised: whether its signatures hold is the policy's question. The request remembers the bytes it was parsed
 //! from, because a session carries them to every participant, and each parses and judges them for itself.
 //!
@@ -20,6 +20,7 @@
 //! | keygen | the bytes of `wallet_id`, if there is no `key_types` | `{wallet_id, key_types}`, if there is |
 //! | signing | `{key_type, wallet_id, network_internal_code, tx_id, tx}` | the same, then `derivation_path`; for `taproot` then `taproot_merkle_root` |
 //! | reshare | `{session_id, node_ids, new_threshold, key_type, wallet_id}` | `key_types`, a list, in the place of `key_type` |
+//! | destruction | none | `{destroy_wallet_id, public_keys}` |
 //!
 //! `new_threshold` is mpcium's: t means that t + 1 nodes must sign.
 //!
@@ -35,6 +36,7 @@
 //! Whoever signs key generations must refuse ids that begin with `{`; the builder here does, and so does parsing.
 
 mod approval;
+mod destroy;
 mod json;
 mod keygen;
 mod keygen_builder;
@@ -46,6 +48,7 @@ mod sign_builder;
 mod tests;
 
 pub use approval::{Approval, Authorization, AuthorizerId, RequestSigner, SigningFailed};
+pub use destroy::{DestroyRequest, DestroyRequestBuilder, MAX_DESTROY_REQUEST_BYTES};
 pub use json::JsonForm;
 pub(in crate::wire) use json::escape_as_go;
 pub use keygen::KeygenRequest;

@@ -87,7 +87,29 @@ impl ReshareRequest {
         Ok(Self { bytes: bytes.to_vec(), wallet, session, node_ids, key_types, threshold, committee, authorization })
     }
 
-    /// The bytes that this was parsed from.
+    /// What nobody asks for and every member may do by its own schedule: the keys dealt anew to the committee and with the
+    /// threshold that they have. It has no bytes and no signatures; `session` names it.
+    ///
+    /// # Errors
+    /// When the nodes are no committee for the threshold.
+    pub fn of_schedule(
+        wallet: WalletId,
+        session: RequestId,
+        schemes: Vec<Scheme>,
+        threshold: Threshold,
+        nodes: &[NodeId],
+    ) -> Result<Self, RequestError> {
+        let node_ids: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        let committee = committee(&node_ids)?;
+        if committee.len() != usize::from(threshold.parties()) {
+            return Err(RequestError::field(NODE_IDS, "they are not as many as the threshold has parties"));
+        }
+        let authorization = Authorization { subject: wallet.to_string(), signature: Vec::new(), approvals: Vec::new() };
+        let (bytes, key_types) = (Vec::new(), KeyTypes::Several(schemes));
+        Ok(Self { bytes, wallet, session, node_ids, key_types, threshold, committee, authorization })
+    }
+
+    /// The bytes that this was parsed from; none where nobody asked.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
