@@ -424,6 +424,7 @@ impl NodeState {
             Arc::new(self.addresses.signing.clone()),
             Arc::new(self.addresses.reshare.clone()),
             Arc::new(self.addresses.checkup.clone()),
+            Arc::new(self.addresses.destruction.clone()),
             Arc::clone(&self.views) as Arc<dyn Deliver<Arc<View>>>,
         ];
         RegistryArgs {
