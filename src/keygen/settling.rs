@@ -6,7 +6,7 @@ use super::actor::{KeygenMsg, KeygenState};
 use super::run::Signature;
 use super::work::Work;
 use super::{Resolution, Verdict};
-use crate::error::Code;
+use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::storage::{Family, Listing};
 use crate::supervision::beside;
@@ -155,7 +155,7 @@ impl KeygenState {
                 Ok(Some(certificate)) if certificate.record().session == session => {
                     certificate.encode().map_or(PendingOutcome::Running, PendingOutcome::Certified)
                 }
-                Ok(_) => PendingOutcome::Absent,
+                Ok(_) | Err(Failure { code: Code::WalletDestroyed, .. }) => PendingOutcome::Absent,
                 // Not being able to tell is not the same as holding none.
                 Err(_) => PendingOutcome::Running,
             };
