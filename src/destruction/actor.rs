@@ -289,7 +289,8 @@ impl DestructionState {
     fn up(&mut self, peer: NodeId) {
         for (wallet, open) in &self.open {
             if !open.knowing.contains(&peer) {
-                self.tell(peer, wallet.clone(), true);
+                // The view may not show the link yet.
+                self.say(peer, wallet.clone(), true);
             }
         }
         if self.asked.insert(peer) {
@@ -392,8 +393,8 @@ impl DestructionState {
             }
         }
         if ask || !knows {
-            // Somebody who knows less says when it knows as much.
-            self.tell(from, wallet.clone(), !knows);
+            // Somebody who knows less says when it knows as much. Who has just spoken can be reached.
+            self.say(from, wallet.clone(), !knows);
         }
         if known.changed && certificate.is_complete() {
             self.tell_all(&wallet);
@@ -430,9 +431,14 @@ impl DestructionState {
     /// Tells a node that can be reached what this one knows of a destruction.
     fn tell(&self, to: NodeId, wallet: WalletId, ask: bool) {
         if self.view.peers.get(&to).is_some_and(|peer| peer.linked) {
-            let args = self.args.clone();
-            tokio::spawn(async move { args.tell(to, wallet, ask).await });
+            self.say(to, wallet, ask);
         }
+    }
+
+    /// The same, to one whose link is up.
+    fn say(&self, to: NodeId, wallet: WalletId, ask: bool) {
+        let args = self.args.clone();
+        tokio::spawn(async move { args.tell(to, wallet, ask).await });
     }
 
     /// Tells again what is due.

@@ -6,7 +6,7 @@ use super::actor::{KeygenMsg, KeygenState};
 use super::run::Signature;
 use super::work::Work;
 use super::{Resolution, Verdict};
-use crate::error::Code;
+use crate::error::{Code, Failure};
 use crate::ids::{NodeId, SheetHash, WalletId};
 use crate::storage::{Family, Listing};
 use crate::supervision::beside;
@@ -168,6 +168,7 @@ impl KeygenState {
                     }
                     PendingOutcome::Absent
                 }
+                Err(Failure { code: Code::WalletDestroyed, .. }) => PendingOutcome::Absent,
                 // Not being able to tell is not the same as holding none.
                 Err(_) => PendingOutcome::Running,
             };
