@@ -5,20 +5,27 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::destruction::DestructionMsg;
 use crate::error::Code;
+use crate::identity::{Algorithm, RequestKey as InitiatorKey};
 use crate::ids::Generation;
 use crate::node::Backups;
-use crate::testing::{Cluster, HarnessError, PATIENCE, eventually};
-use crate::wallet::{orphans_of, quarantine_key, share_key};
+use crate::testing::{Cluster, ClusterBuilder, HarnessError, PATIENCE, eventually};
+use crate::wallet::{KeyRecord, certificate_key, orphans_of, quarantine_key, share_key, tombstone_key};
+use crate::wire::request::{AuthorizerId, DestroyRequest};
 
 const WALLET: &str = "treasury";
 const SCHEMES: &[Scheme] = &[Scheme::Ed25519];
 
 /// Two of three nodes sign; all back up into one folder.
 async fn start(folder: &Path, period: Option<Duration>) -> Cluster {
+    builder(folder, period).start().await.unwrap()
+}
+
+fn builder(folder: &Path, period: Option<Duration>) -> ClusterBuilder {
     let folder = folder.to_owned();
     let builder = Cluster::builder("test".parse().unwrap(), Threshold::new(2, 3).unwrap()).without_pairs();
-    let builder = builder.args(move |_, args| {
+    builder.args(move |_, args| {
         args.storage.key.put(key(1));
         let settings = BackupSettings {
             folder: folder.clone(),
@@ -30,8 +37,7 @@ async fn start(folder: &Path, period: Option<Duration>) -> Cluster {
             files: Vec::new(),
         };
         args.backup = Some(Backups { settings: Arc::new(settings), period });
-    });
-    builder.start().await.unwrap()
+    })
 }
 
 async fn back_up(cluster: &Cluster, number: usize) -> Result<Made, NotMade> {
@@ -105,6 +111,44 @@ async fn restored_node__should_sign_again_once_enough_members_confirm_its_wallet
     cluster.restart(2).await.unwrap();
     cluster.until_ready().await.unwrap();
     cluster.sign(2, Scheme::Ed25519, WALLET).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wallet_destroyed_since_its_backup__should_be_destroyed_when_it_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (auditor, key) =
+        (AuthorizerId::try_from("auditor".to_owned()).unwrap(), InitiatorKey::generate(Algorithm::Ed25519));
+    let key = key.unwrap();
+    let authorizers = BTreeMap::from([(auditor.clone(), key.public())]);
+    let builder = builder(folder.path(), None).policy(move |policy| {
+        policy.with_authorizers(authorizers, [].into()).unwrap().allow_destruction(1.try_into().unwrap())
+    });
+    let mut cluster = builder.start().await.unwrap();
+    let wallet: WalletId = WALLET.parse().unwrap();
+    let made = cluster.make_wallet(0, WALLET, SCHEMES).await.unwrap();
+    let keys: Vec<_> = made.certificate.record().keys.iter().map(KeyRecord::public_key).collect();
+    let backup = back_up(&cluster, 2).await.unwrap();
+    let request = DestroyRequest::builder(wallet.clone(), &keys).approved_by(auditor, &key);
+    let request = request.sign_with(cluster.local().initiator()).unwrap();
+    let to = cluster.addresses(0).unwrap().destruction.clone();
+    let destroyed = to.call(PATIENCE, |reply| DestructionMsg::Destroy { request, reply }).await.unwrap().unwrap();
+    assert!(destroyed.certificate.is_complete());
+
+    cluster.lose(2).await.unwrap();
+    replace_disk(&cluster, 2, &backup.path).await;
+    cluster.restart(2).await.unwrap();
+    let gone = async || {
+        let stored = async |family, key: &[u8]| cluster.stored_keys(2, family, key).await.unwrap_or_default().len();
+        stored(Family::Wallets, &tombstone_key(&wallet)).await == 1
+            && stored(Family::Wallets, &certificate_key(&wallet)).await == 0
+            && stored(Family::Shares, b"").await == 0
+            && stored(Family::Meta, &quarantine_key(&wallet)).await == 0
+            && stored(Family::Meta, b"purge").await == 0
+    };
+    eventually("the wallet is gone again, also from the files", gone).await.unwrap();
+    assert!(cluster.keygen(2).await.unwrap().quarantined.is_empty());
+    cluster.until_ready().await.unwrap();
+    assert_eq!(code(cluster.sign(2, Scheme::Ed25519, WALLET).await), Code::WalletDestroyed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

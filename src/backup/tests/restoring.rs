@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::checkup::LastCheckup;
+use crate::identity::{Algorithm, RequestKey as InitiatorKey};
 use crate::ids::Generation;
 use crate::reshare::some_reshare_notes;
 use crate::wallet::{
-    Pending, RESTORED_KEY, Restored, orphan_key, pending_key, quarantine_key, resharing_key, share_key,
+    DestructionCertificate, KeyRecord, Pending, QUARANTINE_PREFIX, RESTORED_KEY, Restored, WalletCertificate,
+    certificate_key, orphan_key, pending_key, quarantine_key, resharing_key, share_key, tombstone_key,
 };
+use crate::wire::request::DestroyRequest;
 
 #[test]
 fn restore__should_bring_back_every_record_of_one_moment() {
@@ -64,6 +67,42 @@ fn restored_store__should_hold_wallets_in_quarantine_that_only_wait_for_their_ce
     for wallet in [pending, aside] {
         assert!(restored.get(Family::Meta, &quarantine_key(&wallet)).unwrap().is_some(), "{wallet}");
     }
+}
+
+#[test]
+fn destroyed_wallet__should_be_counted_and_stay_destroyed() {
+    let mut stage = Stage::new();
+    let (wallet, me): (WalletId, _) = ("first".parse().unwrap(), Arc::clone(&stage.identities[0]));
+    let stored = stage.store.get(Family::Wallets, &certificate_key(&wallet)).unwrap().unwrap();
+    let certificate = WalletCertificate::decode(stored.expose(), &stage.peers).unwrap();
+    let keys: Vec<_> = certificate.record().keys.iter().map(KeyRecord::public_key).collect();
+    let request = DestroyRequest::builder(wallet.clone(), &keys);
+    let request = request.sign_with(&InitiatorKey::generate(Algorithm::Ed25519).unwrap()).unwrap();
+    let mut destruction = DestructionCertificate::new(request, certificate).unwrap();
+    destruction.state(&me, vec![(Scheme::Ed25519, Generation(0))], 7).unwrap();
+    let tombstone = destruction.encode().unwrap();
+    let batch = |tombstone: &[u8]| {
+        Batch::new()
+            .delete(Family::Wallets, certificate_key(&wallet))
+            .delete(Family::Shares, share_key(&wallet, Scheme::Ed25519, Generation(0)))
+            .put(Family::Wallets, tombstone_key(&wallet), secret(tombstone))
+            .put(Family::Meta, [b"destroying\0", wallet.as_str().as_bytes()].concat(), secret(&[1]))
+    };
+    stage.write(&batch(&tombstone));
+    let made = stage.back_up(Wanted::Full).unwrap();
+    assert_eq!(verify(&made.path, &unlock(), None).unwrap().tally.destroyed, 1);
+    let (restored, verified) = stage.restore(&made.path).unwrap();
+    assert_eq!((verified.tally.wallets, verified.tally.destroyed), (1, 1));
+    assert!(restored.get(Family::Wallets, &tombstone_key(&wallet)).unwrap().is_some());
+    let marks = restored.list(Family::Meta, QUARANTINE_PREFIX, None, 9).unwrap().records;
+    assert_eq!(marks.len(), 1, "of the other wallet");
+
+    let mut false_one = tombstone;
+    *false_one.last_mut().unwrap() ^= 1;
+    stage.write(&batch(&false_one));
+    let made = stage.back_up(Wanted::Full).unwrap();
+    let refused = stage.verify(&made.path).unwrap_err();
+    assert!(matches!(refused, BackupError::Record { family: Family::Wallets, .. }), "{refused}");
 }
 
 #[test]
