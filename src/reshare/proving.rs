@@ -35,6 +35,8 @@ pub(super) struct Proving {
     /// The keys that are being proved, by session.
     open: BTreeMap<SheetHash, Scheme>,
     proofs: BTreeMap<Scheme, Signature>,
+    /// Who is not asked to take part.
+    without: Vec<NodeId>,
     /// All proofs are there, and the certificate is put in force.
     certifying: bool,
 }
@@ -70,8 +72,8 @@ impl ReshareState {
                 Work::Provable { from: me, session, result }
             });
         }
-        let (proofs, certifying) = (BTreeMap::new(), false);
-        self.proving.insert(wallet, Proving { own, signatures, open, proofs, certifying });
+        let (proofs, without, certifying) = (BTreeMap::new(), without.to_vec(), false);
+        self.proving.insert(wallet, Proving { own, signatures, open, proofs, without, certifying });
     }
 
     /// Writes the sheet of each proof.
@@ -208,14 +210,13 @@ impl ReshareState {
     fn not_proved(&mut self, myself: &ActorRef<ReshareMsg>, wallet: &WalletId, reshare: SheetHash, cause: Cause) {
         let code = cause.code;
         let proving = self.stop_proving(wallet, code);
-        if let Some((_, run)) = self.run_of(reshare) {
+        if self.run_of(reshare).is_some() {
             // One that may not use the wallet yet proves nothing; the others can.
             if code == Code::WalletQuarantined
-                && !cause.culprits.is_subset(&run.without)
-                && let Some(Proving { own, signatures, .. }) = proving
+                && let Some(Proving { own, signatures, mut without, .. }) = proving
+                && !cause.culprits.iter().all(|culprit| without.contains(culprit))
             {
-                run.without.extend(cause.culprits);
-                let without: Vec<NodeId> = run.without.iter().copied().collect();
+                without.extend(cause.culprits);
                 self.prove(myself, wallet.clone(), own, signatures, &without);
             } else {
                 self.fail(myself, reshare, cause);

@@ -115,7 +115,7 @@ async fn coordinator__should_try_again_while_participants_are_busy_with_the_same
             rig.refuse(asked[turn % 2], session, code);
         }
         let (session, asked) = rig.proposals().await;
-        rig.refuse(asked[0], session, Code::KeyNotFound);
-        assert_eq!(answer.await.unwrap().unwrap_err().code, Code::KeyNotFound);
+        rig.refuse(asked[0], session, Code::RequestConflict);
+        assert_eq!(answer.await.unwrap().unwrap_err().code, Code::RequestConflict);
     }
 }
