@@ -244,13 +244,14 @@ async fn node_out_of_an_old_copy__should_learn_from_its_peers_that_a_wallet_was_
     let request = request(&cluster, "w", Some(&key)).await;
     let folder = cluster.local().args(2).unwrap().storage.options.folder.clone();
     let old = tempfile::tempdir().unwrap();
-    cluster.lose(2).await.unwrap();
+    // Closed in good order: what is copied is whole.
+    cluster.shutdown(2).await;
     copy(&folder, old.path());
     cluster.restart(2).await.unwrap();
     cluster.until_ready().await.unwrap();
     destroy(&cluster, 0, &request).await.unwrap();
     until_settled(&cluster, "w").await;
-    cluster.lose(2).await.unwrap();
+    cluster.shutdown(2).await;
     fs::remove_dir_all(&folder).unwrap();
     copy(old.path(), &folder);
     cluster.restart(2).await.unwrap();
