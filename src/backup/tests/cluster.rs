@@ -126,7 +126,7 @@ async fn wallet_destroyed_since_its_backup__should_be_destroyed_when_it_comes_ba
     let mut cluster = builder.start().await.unwrap();
     let wallet: WalletId = WALLET.parse().unwrap();
     let made = cluster.make_wallet(0, WALLET, SCHEMES).await.unwrap();
-    let keys: Vec<_> = made.certificate.record().keys.iter().map(KeyRecord::public_key).collect();
+    let keys: Vec<_> = made.record().keys.iter().map(KeyRecord::public_key).collect();
     let backup = back_up(&cluster, 2).await.unwrap();
     let request = DestroyRequest::builder(wallet.clone(), &keys).approved_by(auditor, &key);
     let request = request.sign_with(cluster.local().initiator()).unwrap();
