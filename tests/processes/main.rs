@@ -50,7 +50,7 @@ mod work_queue;
 use std::time::Duration;
 
 /// How long anything may take that is to happen, on a machine that has other things to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How often is looked whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
