@@ -352,11 +352,17 @@ impl<O: Send + 'static> SessionState<O> {
     async fn stepped(&mut self, myself: &ActorRef<SessionMsg<O>>, done: StepDone<O>) {
         let StepDone { party, stepped } = done;
         self.computing.clear();
-        self.round = party.round();
+        let before = mem::replace(&mut self.round, party.round());
         self.awaited = party.awaited().iter().filter_map(|&index| self.seat.sheet.sheet.node_at(index)).collect();
         self.party = Some(party);
         tracing::debug!(session = %self.seat.sheet.hash, round = self.round, awaited = ?self.awaited, "step");
-        self.comes_to(if matches!(stepped.end, Some(Ok(_))) { Place::Finished } else { Place::Round(self.round) });
+        // One step may take the messages of several rounds.
+        for round in before.saturating_add(1).min(self.round)..=self.round {
+            self.comes_to(Place::Round(round));
+        }
+        if matches!(stepped.end, Some(Ok(_))) {
+            self.comes_to(Place::Finished);
+        }
         for (from, reason) in stepped.dropped {
             self.dropped += 1;
             tracing::debug!(session = %self.seat.sheet.hash, peer = %from, %reason, "message dropped");
