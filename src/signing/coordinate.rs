@@ -44,7 +44,7 @@ impl SigningState {
         }
         let deadline_ms = self.args.clock.deadline_ms(self.args.deadline);
         let overdue = self.overdue_later(myself, prepared.key.clone(), deadline_ms);
-        let coordination = Coordination { attempt: 0, without: Vec::new(), deadline_ms, overdue };
+        let coordination = Coordination { attempt: 0, without: Vec::new(), last: None, deadline_ms, overdue };
         if let Some(running) = self.requests.get_mut(&prepared.key) {
             if sabotage::has(Flaw::DropsDuplicateWaiters) {
                 return;
@@ -88,9 +88,12 @@ impl SigningState {
             // That was an earlier run of the same request.
             return;
         }
-        let culprits = request.session.iter().map(|attempt| attempt.sheet.sheet.coordinator).collect();
-        let aborted = Aborted { code: Code::SessionTimeout, culprits, round: 0, reported_by: None };
-        request.coordination = None;
+        let last = request.coordination.take().and_then(|coordination| coordination.last);
+        // Between two sessions, it is the first of them that tells why there is no answer.
+        let aborted = last.filter(|_| request.session.is_none()).unwrap_or_else(|| {
+            let culprits = request.session.iter().map(|attempt| attempt.sheet.sheet.coordinator).collect();
+            Aborted { code: Code::SessionTimeout, culprits, round: 0, reported_by: None }
+        });
         let waiters = std::mem::take(&mut request.waiters);
         answer(waiters, &Err(failure_of(&aborted)));
         if request.session.is_none() {
@@ -151,6 +154,7 @@ impl SigningState {
                 if let Next::Retry { without, .. } = &next {
                     coordination.without.clone_from(without);
                 }
+                coordination.last = Some(aborted.clone());
                 next
             }
             None => Next::Fail,

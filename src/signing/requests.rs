@@ -44,6 +44,8 @@ pub(super) struct Coordination {
     pub attempt: u32,
     /// Peers that failed an earlier one.
     pub without: Vec<NodeId>,
+    /// Why the last session failed, while there is none.
+    pub last: Option<Aborted>,
     /// When the client must have its answer.
     pub deadline_ms: u64,
     /// Sees to that.
@@ -241,7 +243,7 @@ mod tests {
     }
 
     fn coordination(attempt: u32, deadline_ms: u64) -> Coordination {
-        Coordination { attempt, without: vec![node(9)], deadline_ms, overdue: Timer::of(async {}) }
+        Coordination { attempt, without: vec![node(9)], last: None, deadline_ms, overdue: Timer::of(async {}) }
     }
 
     #[tokio::test]
