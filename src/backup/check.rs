@@ -121,9 +121,11 @@ impl<'a> Checker<'a> {
         let wrong = |problem| Err(BackupError::record(Family::Wallets, &record.key, problem));
         let bytes = record.value.expose();
         if is_tombstone(&record.key) {
-            let named = match self.peers {
-                Some(peers) => DestructionCertificate::decode(bytes, peers).map(|known| known.record().wallet.clone()),
-                None => DestructionCertificate::unverified_wallet(bytes),
+            let named = match self.peers.map(|peers| (peers, DestructionCertificate::decode(bytes, peers))) {
+                Some((_, Ok(known))) => Ok(known.record().wallet.clone()),
+                // It outlives the membership of those who signed it.
+                Some((peers, Err(error))) if error.signer().is_none_or(|node| peers.get(node).is_some()) => Err(error),
+                Some(_) | None => DestructionCertificate::unverified_wallet(bytes),
             };
             if named.is_ok_and(|wallet| tombstone_key(&wallet) == record.key) {
                 self.tally.destroyed = self.tally.destroyed.saturating_add(1);

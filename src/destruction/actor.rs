@@ -174,6 +174,10 @@ impl Actor for DestructionActor {
             }
             DestructionMsg::Peer(inbound) => state.peer(&myself, inbound),
             DestructionMsg::Link(PeerEvent::Up { peer, .. }) => state.up(peer),
+            DestructionMsg::Link(PeerEvent::Down { peer, .. }) => {
+                // What was on its way may be lost: it is asked again.
+                state.asked.remove(&peer);
+            }
             DestructionMsg::Link(_) => {}
             DestructionMsg::View(view) => state.view = view,
             DestructionMsg::Task(TaskDone(work)) => state.work(&myself, work),

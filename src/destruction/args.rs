@@ -15,7 +15,7 @@ use crate::policy::Policy;
 use crate::reshare::{note_erased, notices_prefix};
 use crate::secret::SecretBytes;
 use crate::session::CryptoPool;
-use crate::storage::{Batch, Durability, Family, Listing, StorageError, StorageHandle};
+use crate::storage::{Batch, Durability, Family, Listing, MAX_PAGE_RECORDS, StorageError, StorageHandle};
 use crate::supervision::{Address, Deliver};
 use crate::transport::TransportMsg;
 use crate::wallet::{
@@ -28,7 +28,7 @@ use crate::wire::request::DestroyRequest;
 /// What the storage keys of destructions that not everybody is known to know begin with.
 const OPEN_PREFIX: &[u8] = b"destroying\0";
 /// The most records of one kind that a wallet leaves: three shares, those of reshares that were set aside, notices.
-const MAX_RECORDS: usize = 64;
+const MAX_RECORDS: usize = MAX_PAGE_RECORDS;
 /// How often a wallet is tried to be destroyed when something else changes it at the same time.
 const ATTEMPTS: usize = 8;
 /// The most records read at a time.
@@ -220,6 +220,10 @@ impl DestructionArgs {
         mut certificate: DestructionCertificate,
     ) -> Result<Option<Known>, Code> {
         let Before { bytes, record } = self.before(wallet).await?;
+        if record.as_ref().is_some_and(|own| own.succeeds(certificate.record())) {
+            // Whoever asked, or told, does not know of a reshare: those who hold the wallet since must state it too.
+            certificate = self.of_latest(&certificate, bytes.as_ref()).await?;
+        }
         if let Some(own) = &record {
             let keys = |record: &WalletRecord| record.keys.iter().map(|key| key.public_key()).collect::<Vec<_>>();
             if keys(own) != keys(certificate.record()) {
@@ -262,13 +266,21 @@ impl DestructionArgs {
         batch = batch.delete(Family::Meta, quarantine_key(wallet));
         let now_ms = self.clock.now_ms();
         certificate.state(&self.identity, erased, now_ms).map_err(|error| error.code())?;
-        let batch = batch.put(Family::Wallets, tombstone_key(wallet), encoded(&certificate)?).put(
+        let tombstone = encoded(&certificate)?;
+        let batch = batch.put(Family::Wallets, tombstone_key(wallet), SecretBytes::copy_from(tombstone.expose())).put(
             Family::Meta,
             open_key(wallet),
             SecretBytes::copy_from(&[1]),
         );
-        let batch = note_erased(batch);
-        match self.storage.write(batch, Durability::Synced).await {
+        let written = match self.storage.write(note_erased(batch), Durability::Synced).await {
+            known @ (Ok(()) | Err(StorageError::ConditionFailed(_))) => known,
+            // A write without an answer may take effect all the same, also later. Until the store says, nobody is told.
+            Err(error) => {
+                let stored = self.storage.settled(Family::Wallets, tombstone_key(wallet), self.resolve_every).await;
+                if stored.is_some_and(|stored| stored.expose() == tombstone.expose()) { Ok(()) } else { Err(error) }
+            }
+        };
+        match written {
             Ok(()) => {
                 for user in &self.users {
                     // One that is not there has no session with the erased shares, and finds none when it is back.
@@ -283,6 +295,24 @@ impl DestructionArgs {
                 Err(error.code())
             }
         }
+    }
+
+    /// The certificate of a destruction, of the wallet as it is stored here.
+    async fn of_latest(
+        &self,
+        told: &DestructionCertificate,
+        stored: Option<&SecretBytes>,
+    ) -> Result<DestructionCertificate, Code> {
+        let stored = SecretBytes::copy_from(stored.ok_or(Code::Internal)?.expose());
+        let (peers, told) = (Arc::clone(&self.peers), told.clone());
+        let join = move || {
+            let wallet = WalletCertificate::decode(stored.expose(), &peers).map_err(|_| Code::DataCorruption)?;
+            let latest = DestructionCertificate::new(told.request().clone(), wallet);
+            let mut latest = latest.map_err(|error| error.code())?;
+            latest.merge(&told);
+            Ok(latest)
+        };
+        self.pool.run(join).await.map_err(|_| Code::Internal)?
     }
 
     /// The wallet as this node has it. What does not decode is destroyed all the same.

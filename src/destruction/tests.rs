@@ -12,7 +12,7 @@ use crate::identity::{Algorithm, RequestKey};
 use crate::ids::{Generation, NodeId, Scheme, Threshold};
 use crate::policy::Policy;
 use crate::registry::{PeerStatus, View};
-use crate::storage::{Family, StorageHandle};
+use crate::storage::{Durability, Family, StorageHandle};
 use crate::supervision::Address;
 use crate::testing::{Bench, PATIENCE, PlantedWallet, Probe, ProbeInbox};
 use crate::transport::{Credit, Inbound, PeerEvent, TransportMsg};
@@ -286,4 +286,21 @@ async fn node__should_ask_a_peer_about_the_wallets_that_it_holds() {
         _ => None,
     });
     assert_eq!(asked.await, (peer, vec!["w".parse().unwrap()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destruction__should_be_of_the_wallet_as_it_was_last_whoever_does_not_know_of_a_reshare() {
+    let mut rig = Rig::start(true).await;
+    let told = rig.certificate(&[0]);
+    let (bench, threshold) = (&rig.bench, Threshold::new(2, 3).unwrap());
+    let newer = rig.wallet.reshared(&bench.peers, &bench.identities, &bench.peers.committee(), threshold);
+    let former = share_key(&"w".parse().unwrap(), Scheme::Ed25519, Generation(0));
+    let switched = newer.records(bench.id(ME)).delete(Family::Shares, former);
+    rig.store.write(switched, Durability::Synced).await.unwrap();
+    rig.tell(0, told.encode().unwrap(), true);
+    let (_, known, _) = rig.told().await;
+    assert_eq!(known.record(), newer.certificate.record(), "its members are those who have to state it");
+    assert_eq!(known.stated(), [rig.bench.id(0), rig.bench.id(ME)].into());
+    let own = known.statements().find(|statement| statement.node == rig.bench.id(ME)).unwrap();
+    assert_eq!(own.erased, [(Scheme::Ed25519, Generation(1))]);
 }

@@ -217,7 +217,12 @@ impl ReshareArgs {
             None => {
                 let schemes: Vec<Scheme> = keys.iter().map(|key| key.scheme).collect();
                 let period = self.refresh.period_of(&record.wallet);
-                schedule::admitted(record, &schemes, period, self.clock.now_ms())?
+                let request = schedule::admitted(record, &schemes, period, self.clock.now_ms())?;
+                // No request stands behind it: then only members propose one.
+                if request.committee().iter().all(|member| member.node != from) {
+                    return Err(Code::ProtocolViolation);
+                }
+                request
             }
         };
         Ok((sheet, request, certificate))

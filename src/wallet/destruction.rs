@@ -42,6 +42,15 @@ pub enum DestructionError {
 }
 
 impl DestructionError {
+    /// Whose signature does not verify, where it is that.
+    #[must_use]
+    pub const fn signer(&self) -> Option<NodeId> {
+        match self {
+            Self::Signature(node) | Self::Wallet(super::WalletError::Signature(node)) => Some(*node),
+            _ => None,
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> Code {

@@ -97,6 +97,18 @@ fn destroyed_wallet__should_be_counted_and_stay_destroyed() {
     let marks = restored.list(Family::Meta, QUARANTINE_PREFIX, None, 9).unwrap().records;
     assert_eq!(marks.len(), 1, "of the other wallet");
 
+    // It is still good when one of its members is none any more.
+    let left = stage.identities[..2].iter().map(|identity| identity.member());
+    let peers = PeerBook::new(left.collect()).unwrap();
+    let second: WalletId = "second".parse().unwrap();
+    stage.write(
+        &Batch::new()
+            .delete(Family::Wallets, certificate_key(&second))
+            .delete(Family::Shares, share_key(&second, Scheme::Ed25519, Generation(0))),
+    );
+    let made = stage.back_up(Wanted::Full).unwrap();
+    assert_eq!(verify(&made.path, &unlock(), Some(&peers)).unwrap().tally.destroyed, 1);
+
     let mut false_one = tombstone;
     *false_one.last_mut().unwrap() ^= 1;
     stage.write(&batch(&false_one));

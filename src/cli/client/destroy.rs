@@ -163,7 +163,10 @@ fn public_keys(wallet: &Wallet) -> Result<Vec<PublicKey>, Failed> {
 
 fn describe(destruction: &Destruction) -> String {
     if destruction.complete {
-        return format!("wallet {} is destroyed: no member holds a share of it any more\n", destruction.wallet_id);
+        return format!(
+            "wallet {} is destroyed: every member states that it holds no share of it any more\n",
+            destruction.wallet_id
+        );
     }
     let missing = destruction.missing.iter().map(|node| format!("  {node}\n"));
     format!(
@@ -178,7 +181,8 @@ fn statements(certificate: &DestructionCertificate) -> String {
     let key = |key: &PublicKey| format!("{:<12}{}\n", key.scheme().as_str(), hex::encode(key.as_bytes()));
     let keys = certificate.request().public_keys().iter().map(key);
     let approved = certificate.request().authorization().approvals.iter();
-    let approved = approved.map(|approval| format!("approved by {}\n", approval.authorizer));
+    let approved =
+        approved.map(|approval| format!("approved by {} (that signature is not checked here)\n", approval.authorizer));
     let statements = certificate.statements().map(|statement| {
         let erased = statement.erased.iter().map(|(scheme, generation)| format!(" {scheme} {}", generation.0));
         format!("  {}  at {} ms: erased{}\n", statement.node, statement.destroyed_ms, erased.collect::<String>())
