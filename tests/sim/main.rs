@@ -53,7 +53,7 @@ use census::Census;
 use plan::Plan;
 
 /// How many seeds are run unless `SEEDS` says otherwise.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 150;
 /// One run in so many has a member that lies, and no other fault.
 const LIARS_PER_SEED: u64 = 4;
 /// One run in so many has a node that comes back out of a backup. It makes real pair setups, which cost the machine most.
